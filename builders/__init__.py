@@ -1,0 +1,1 @@
+"""From recipes to store objects: load, plan, fetch, build in a sandbox."""

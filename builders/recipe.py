@@ -1,0 +1,117 @@
+"""A recipe: what to package, and how the result runs.
+
+Values only. `builders.loader` reads them from YAML; each kind's module turns them into steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Kind(Enum):
+    """The builder that a recipe asks for."""
+
+    PEX = "pex"
+    SHIV = "shiv"
+    ENV = "env"
+    DIST = "dist"
+    NODE = "node"
+    DEB = "deb"
+    TOOLCHAIN = "toolchain"
+    RELEASE = "release"
+
+
+class Probe(Enum):
+    """How a service shows that it is healthy."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    WEBSOCKET = "websocket"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Which files of a site's tree go in: a folder under the sources root, and patterns.
+
+    `include` brings back files that the defaults leave out (gitignore patterns, relative to
+    the folder); `allow_secrets` names files that look like secrets and may go in all the same.
+    """
+
+    path: str
+    subdir: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One probe of a running service: an HTTP or WebSocket path, or a bare TCP connection."""
+
+    probe: Probe
+    path: str = "/"
+    timeout: float = 30.0
+    """Seconds from start until the first healthy answer must have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A location of the site's web server that leads to a service or a web root.
+
+    `path` ends with a slash, or is exact (`/ws`). `strip` removes it before the request is
+    handed on; `upgrade` lets WebSockets through; `timeout` is in seconds.
+    """
+
+    path: str
+    strip: bool = False
+    upgrade: bool = False
+    timeout: int = 60
+    body_limit: str = "16m"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How an artefact runs: exactly one of `app` (a gunicorn application) and `command` is set.
+
+    `state` paths are relative to the artefact's root and live outside the store. `secrets`
+    are names of environment variables whose values the head alone knows. `env` values and
+    `command` words may hold `{port}` and `{state}`.
+    """
+
+    port: int
+    health: Health
+    app: str | None = None
+    config: str | None = None
+    command: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    secrets: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One thing to package. `options` holds the keys that only its kind knows, already checked."""
+
+    name: str
+    kind: Kind
+    file: Path
+    description: str = ""
+    source: SourceSpec | None = None
+    lock: str | None = None
+    """Lock file, relative to the locks folder; each kind has a default made from the name."""
+    inputs: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Role → name of the recipe that plays it, for example `python` → `python-3.11`."""
+    env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Environment of the build, not of the service."""
+    options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    service: Service | None = None
+    routes: tuple[Route, ...] = ()
+    """Where the web server shows this artefact's web root (kind `dist`)."""

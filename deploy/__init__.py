@@ -1,0 +1,1 @@
+"""From a closure to a running, health-checked service."""

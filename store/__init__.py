@@ -1,0 +1,1 @@
+"""Immutable, content-addressed store objects and the local store that holds them."""
