@@ -5,12 +5,14 @@ Values only. `builders.loader` reads them from YAML; each kind's module turns th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
