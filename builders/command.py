@@ -1,0 +1,142 @@
+"""The one door of the builders through which processes start.
+
+Who runs what, and in which sandbox, is for others to say.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from store.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+
+class StoppedError(Error):
+    """The build was told to stop before this could be done."""
+
+    slug = "stopped"
+    exit_code = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A process that has ended, and what it said."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Children:
+    """The processes of one build. After `stop` none runs and none starts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = threading.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not past `stop`.
+
+        Raises:
+            StoppedError: if the build was told to stop.
+        """
+        if self._stopped.wait(seconds):
+            raise StoppedError("the build was stopped")
+
+    def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, log: IO[str]
+    ) -> int:
+        """Run a command to its end with all it says in `log`; give its exit code.
+
+        The command leads a session of its own: a Ctrl-C at the terminal reaches this process
+        alone, which then decides.
+
+        Raises:
+            StoppedError: if the build was told to stop, before or meanwhile.
+        """
+        log.flush()
+        with self._started(argv, env=env, cwd=cwd, log=log) as process:
+            code = process.wait()
+        if self.stopped:
+            raise StoppedError("the build was stopped")
+        return code
+
+    def stop(self) -> None:
+        """Kill what runs, with all its children, and let nothing start any more."""
+        with self._lock:
+            self._stopped.set()
+            for process in self._running:
+                _kill(process)
+
+    @contextmanager
+    def _started(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, log: IO[str]
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        with self._lock:
+            if self.stopped:
+                raise StoppedError("the build was stopped")
+            process = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._running.discard(process)
+                if process.poll() is None:
+                    _kill(process)
+            process.wait()
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+) -> Completed:
+    """Run a command to its end and give what it said.
+
+    Raises:
+        OSError: if it cannot be started.
+        subprocess.TimeoutExpired: after `timeout` seconds.
+    """
+    done = subprocess.run(
+        list(argv),
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=timeout,
+    )
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # The group is the session that `start_new_session` made: its id is the leader's.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
