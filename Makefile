@@ -1,0 +1,46 @@
+# The project's commands. `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+SEALIFT := $(VENV)/bin/sealift
+GROUP ?= build
+
+.PHONY: help setup demo demo-stop test lint bench clean
+help:
+	@echo 'make demo        build the example platform, run it on this machine, print its address'
+	@echo 'make demo-stop   stop it'
+	@echo 'make test        the whole test suite'
+	@echo 'make lint        ruff, mypy --strict, import contracts'
+	@echo 'make bench       figures against named peers (GROUP=build)'
+	@echo 'make setup       the environment in $(VENV), nothing else'
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml .ci/constraints.txt .ci/packages
+	@.ci/packages python3-venv bubblewrap
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(SEALIFT) build all
+	$(SEALIFT) deploy --host local --yes
+
+demo-stop: setup
+	$(SEALIFT) stop
+
+test: setup
+	@.ci/packages git gpgv debian-archive-keyring nix-bin chromium chromium-driver
+	$(VENV)/bin/python -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: setup
+	@.ci/packages nix-bin
+	$(VENV)/bin/python -m benchmarks $(GROUP)
+
+clean:
+	rm -rf $(VENV) .sealift .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Figures against named peers, measured side by side in one run."""

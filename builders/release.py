@@ -1,0 +1,77 @@
+"""The release: every service, web root and the web server's locations, joined in one tree.
+
+The work is done by `builders/scripts/release.py` in the sandbox, from the `sealift.json` that
+each service and frontend carries; this module only says what goes in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builders.recipe import Kind, Recipe
+from builders.step import SourceTree, Step
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builders.build import Build
+    from builders.project import Project
+
+RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
+
+
+def plan_release(
+    recipe: Recipe, source: SourceTree | None, project: Project
+) -> tuple[Step, ...]:
+    """Return the one step that joins the recipe's services.
+
+    Raises:
+        InputError: a named service has no recipe, or its recipe makes nothing that runs.
+    """
+    del source
+    members = _members(recipe, project)
+    tools = {role: recipe.inputs[role] for role in ("base", "python", "nginx")}
+    return (
+        Step(
+            key=recipe.name,
+            name=recipe.name,
+            recipe=recipe.name,
+            builder="release",
+            inputs={**tools, **{name: name for name in members}},
+            arguments={"members": list(members)},
+            script="release.py",
+        ),
+    )
+
+
+def _members(recipe: Recipe, project: Project) -> Sequence[str]:
+    named = recipe.options.get("services")
+    if named is None:
+        return sorted(n for n, other in project.recipes.items() if _runs(other))
+    for name in named:
+        other = project.recipes.get(name)
+        if other is None or not _runs(other):
+            what = "has no recipe" if other is None else f"is of kind {other.kind.value!r}"
+            raise InputError(
+                f"release member {name!r} {what}",
+                where=str(recipe.file),
+                hint="name recipes that have a `service` or a `route`",
+            )
+    return sorted(named)
+
+
+def _runs(recipe: Recipe) -> bool:
+    return recipe.kind in RUNNABLE and (recipe.service is not None or bool(recipe.routes))
+
+
+def build_release(build: Build) -> None:
+    """Write `release.json`, the links and the web server's locations to `build.out`."""
+    members = build.step.arguments["members"]
+    build.run_script(
+        {
+            "out": build.inside(build.out),
+            "members": {name: build.inside(build.inputs[name]) for name in members},
+            "nginx": build.inside(build.inputs["nginx"]),
+        }
+    )

@@ -1,0 +1,98 @@
+"""The commands, by name; each is imported when it is asked for and not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealift.site import Location
+
+COMMANDS = {
+    "list": "sealift.commands.look:list_recipes",
+    "show": "sealift.commands.look:show",
+    "lock": "sealift.commands.lock:lock",
+    "build": "sealift.commands.build:build",
+    "log": "sealift.commands.look:log",
+    "path-info": "sealift.commands.look:path_info",
+    "why-depends": "sealift.commands.look:why_depends",
+    "store": "sealift.commands.store:store",
+    "deploy": "sealift.commands.deploy:deploy",
+    "rollback": "sealift.commands.deploy:rollback",
+    "status": "sealift.commands.head:status",
+    "start": "sealift.commands.head:start",
+    "stop": "sealift.commands.head:stop",
+    "restart": "sealift.commands.head:restart",
+    "logs": "sealift.commands.head:logs",
+    "history": "sealift.commands.head:history",
+    "diff": "sealift.commands.head:diff",
+    "open": "sealift.commands.head:open_url",
+    "shell-completion": "sealift.commands.completion:shell_completion",
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands live in modules that are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order in which they are used."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command, and return it."""
+        del ctx
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, name = target.split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a name; an unknown one is answered with the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noqa: ANN401
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"sealift {version('sealift')}")
+        ctx.exit()
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="SEALIFT_CONFIG",
+    help="The site's settings; by default sealift.yaml here or in a folder above.",
+)
+@click.option(
+    "--sources",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Build from the trees in this folder instead of the one that the settings name.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, sources: Path | None) -> None:
+    """Build a web platform hermetically, carry it across an air gap, switch heads atomically."""
+    ctx.obj = Location(config=config, sources=sources)

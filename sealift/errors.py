@@ -1,0 +1,40 @@
+"""How an error looks: one sentence, then its facts, each on a line of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from store.errors import Error
+
+_FACTS = (("at", "where"), ("expected", "expected"), ("got", "got"), ("hint", "hint"))
+
+
+def text(error: Error) -> str:
+    """Spell an error as an operator reads it.
+
+    `lines`, where an error carries them, are the end of a log and come before the facts.
+    """
+    rows = [f"error: {error.reason}  [{error.slug}]"]
+    rows += [f"  | {line}" for line in getattr(error, "lines", ())]
+    for label, name in _FACTS:
+        fact = getattr(error, name)
+        if fact is not None:
+            rows.append(f"  {label:<9} {fact}")
+    return "\n".join(rows)
+
+
+def record(error: Error) -> dict[str, Any]:
+    """Give an error as one JSON record."""
+    facts = {name: getattr(error, name) for _, name in _FACTS}
+    return {"error": error.slug, "reason": error.reason} | {n: f for n, f in facts.items() if f}
+
+
+def report(error: Error) -> None:
+    """Say it on stderr; with `--json`, as one record on stdout."""
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps(record(error)) + "\n")
+        return
+    sys.stderr.write(text(error) + "\n")
