@@ -1,8 +1,8 @@
 """Strict reading of tar streams into a folder that nothing can leave.
 
-Standard library alone, so that it works in the sandbox (npm's tarballs) and in process (.debs);
-which archive goes where is for its callers. One file, for a sandbox gets one script. Python's own `tarfile` is not used: it takes a
-damaged header in the middle of an archive for its end, and says nothing.
+Standard library alone, and one file, so that it works in the sandbox (npm's tarballs) and in
+process (.debs); which archive goes where is for its callers. Python's own `tarfile` is not used:
+it takes a damaged header in the middle of an archive for its end, and says nothing.
 """
 
 from __future__ import annotations
