@@ -1,0 +1,4 @@
+interface ImportMetaEnv {
+  readonly VITE_SITE_NAME: string;
+  readonly VITE_API_BASE: string;
+}
