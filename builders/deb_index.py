@@ -1,0 +1,152 @@
+"""A Debian mirror's indexes, believed only by signature: InRelease, then Packages, then stanza.
+
+Which package of which suite is taken is for `builders.deb_lock`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import urllib3
+
+from builders.command import capture
+from builders.debian import BadIndexError, parse_packages, parse_release
+from store.errors import Error
+
+if TYPE_CHECKING:
+    from builders.debian import Release, Stanza
+
+COMPONENT = "main"
+INDEX = f"{COMPONENT}/binary-amd64/Packages.xz"
+_LARGEST_RELEASE = 4 << 20
+_LARGEST_INDEX = 64 << 20
+_TRIES = urllib3.Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+_PATIENCE = urllib3.Timeout(connect=10, read=60)
+
+
+class MirrorError(Error):
+    """A mirror that does not give what it should."""
+
+    slug = "mirror-unreachable"
+    exit_code = 4
+
+
+class SignatureError(BadIndexError):
+    """An index that nobody we trust has signed, or that cannot be checked."""
+
+    slug = "bad-signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite as its signed Release describes it, and the stanzas that were asked for."""
+
+    name: str
+    release: Release
+    stanzas: tuple[Stanza, ...]
+
+
+def read_suite(mirror: str, name: str, wanted: frozenset[str], *, keyring: Path) -> Suite:
+    """Read the stanzas of the wanted packages from a suite of a mirror.
+
+    Raises:
+        MirrorError: if the mirror does not answer.
+        SignatureError: if the Release file is not signed by a key of the keyring.
+        BadIndexError: if it is another suite's, has expired, or an index is not what it pins.
+    """
+    folder = f"{mirror}/dists/{name}"
+    url = f"{folder}/InRelease"
+    signed = verify(_get(url, _LARGEST_RELEASE), keyring=keyring, where=url)
+    release = parse_release(signed, where=url)
+    _check(release, name, where=url)
+    text = _packages(folder, release)
+    return Suite(name, release, tuple(parse_packages(text, wanted, where=f"{folder}/{INDEX}")))
+
+
+def verify(signed: bytes, *, keyring: Path, where: str) -> str:
+    """Give the text that a key of the keyring has signed, and nothing around it.
+
+    Raises:
+        SignatureError: if there is none, or no gpgv or no keyring to tell.
+    """
+    if not keyring.is_file():
+        hint = "apt-get install debian-archive-keyring, or set `keyring:` in sealift.yaml"
+        raise SignatureError("there is no keyring to check with", where=str(keyring), hint=hint)
+    with tempfile.TemporaryDirectory(prefix="sealift-") as folder:
+        file, text = Path(folder, "InRelease"), Path(folder, "Release")
+        file.write_bytes(signed)
+        command = ["gpgv", "--keyring", str(keyring), "--output", str(text), str(file)]
+        try:
+            done = capture(command)
+        except FileNotFoundError:
+            hint = "apt-get install gpgv"
+            raise SignatureError("gpgv is not installed", where=where, hint=hint) from None
+        if done.code != 0 or not text.exists():
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise SignatureError(
+                "no key of the keyring has signed this", where=where, got=(said or [""])[-1]
+            )
+        return text.read_text(encoding="utf-8")
+
+
+def _check(release: Release, name: str, *, where: str) -> None:
+    if release.codename != name:
+        raise BadIndexError(
+            "the mirror gives another suite", where=where, expected=name, got=release.codename
+        )
+    if release.valid_until is not None and release.valid_until < datetime.now(UTC):
+        raise BadIndexError(
+            "the index has expired: the mirror stands still",
+            where=where,
+            got=f"valid until {release.valid_until:%Y-%m-%d}",
+            hint="bring the mirror up to date, and check this machine's clock",
+        )
+
+
+def _packages(folder: str, release: Release) -> str:
+    if INDEX not in release.indexes:
+        raise BadIndexError(f"the Release file has no {INDEX}", where=folder)
+    sha256, size = release.indexes[INDEX]
+    # By hash, since the mirror may be renewed between the one request and the other.
+    url = f"{folder}/{INDEX}"
+    if release.by_hash:
+        url = f"{url.rpartition('/')[0]}/by-hash/SHA256/{sha256}"
+    return _unpacked(url, sha256, size)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(url: str, sha256: str, size: int) -> str:
+    """Fetch and unpack an index; the hash is part of the question, so memory cannot go stale."""
+    data = _get(url, min(size, _LARGEST_INDEX))
+    got = hashlib.sha256(data).hexdigest()
+    if got != sha256:
+        raise BadIndexError(
+            "the index is not what its Release pins",
+            where=url,
+            expected=f"sha256 {sha256}, {size} bytes",
+            got=f"sha256 {got}, {len(data)} bytes",
+        )
+    return lzma.decompress(data).decode()
+
+
+def _get(url: str, limit: int) -> bytes:
+    try:
+        with urllib3.PoolManager(retries=_TRIES, timeout=_PATIENCE) as pool:
+            answer = pool.request("GET", url, preload_content=False)
+            data = answer.read(limit + 1, decode_content=False)
+            answer.release_conn()
+    except urllib3.exceptions.HTTPError as fault:
+        hint = "is the address under `mirrors:` in sealift.yaml right, and in reach?"
+        raise MirrorError(f"the mirror does not answer: {fault}", where=url, hint=hint) from fault
+    if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
+        raise MirrorError(f"the mirror answers {answer.status} {answer.reason}", where=url)
+    if len(data) > limit:
+        raise BadIndexError(f"the mirror sends more than {limit} bytes", where=url)
+    return data

@@ -1,0 +1,175 @@
+"""What an ELF file asks of the system that loads it: libraries, search path, versions of symbols.
+
+Reads 64-bit little-endian files, as amd64 has them (System V ABI, chapters 4 and 5; the
+version sections are those of the Linux Standard Base). Pure: bytes in, a value out.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from store.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MAGIC = b"\x7fELF"
+
+GLIBC_LIBRARIES = frozenset(
+    {
+        "ld-linux-x86-64.so.2",
+        "libanl.so.1",
+        "libc.so.6",
+        "libdl.so.2",
+        "libm.so.6",
+        "libmvec.so.1",
+        "libpthread.so.0",
+        "libresolv.so.2",
+        "librt.so.1",
+        "libutil.so.1",
+    }
+)
+"""What every system with glibc has, in the one package with it."""
+
+_LOAD, _DYNAMIC, _INTERP = 1, 2, 3
+_NEEDED, _STRTAB, _SONAME, _RPATH, _RUNPATH = 1, 5, 14, 15, 29
+_VERNEED, _VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_SEGMENT = struct.Struct("<IIQQQQQQ")
+_ENTRY = struct.Struct("<qQ")
+_NEED = struct.Struct("<HHIII")
+_NEED_ENTRY = struct.Struct("<IHHII")
+_GLIBC = re.compile(r"GLIBC_([0-9]+(?:\.[0-9]+)*)\Z")
+
+
+class ElfError(IntegrityError):
+    """A file that begins as ELF and does not go on so."""
+
+    slug = "bad-elf"
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """One program or library. `search` holds RPATH or RUNPATH; `versions` library → symbols'."""
+
+    interpreter: str | None
+    needed: tuple[str, ...]
+    soname: str | None
+    search: tuple[str, ...]
+    versions: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    kind: int
+    offset: int
+    address: int
+    size: int
+
+
+def parse(data: bytes, *, where: str) -> Elf | None:
+    """Parse an ELF file; None if it is of another machine's kind (32 bits, big-endian).
+
+    Raises:
+        ElfError: if it is cut short, or points outside itself.
+    """
+    if data[:4] != MAGIC or data[4:6] != b"\x02\x01":
+        return None
+    try:
+        return _parse(data)
+    except (struct.error, ValueError, UnicodeDecodeError) as fault:
+        raise ElfError(f"a damaged ELF file: {fault}", where=where) from fault
+
+
+def glibc_floor(files: Iterable[Elf]) -> str | None:
+    """Give the lowest version of glibc that satisfies all files, None if none asks for one."""
+    versions = {
+        tuple(int(part) for part in match[1].split("."))
+        for file in files
+        for symbols in file.versions.values()
+        for symbol in symbols
+        if (match := _GLIBC.match(symbol))
+    }
+    return ".".join(str(part) for part in max(versions)) if versions else None
+
+
+def _parse(data: bytes) -> Elf:
+    segments = list(_segments(data))
+    tags = list(_dynamic(data, segments))
+    values = dict(tags)
+    strings = _offset(values[_STRTAB], segments) if _STRTAB in values else 0
+    named = [(tag, _string(data, strings + value)) for tag, value in tags if tag in _NAMES]
+    names = dict(named)
+    search = names.get(_RUNPATH, names.get(_RPATH, ""))
+    return Elf(
+        interpreter=_interpreter(data, segments),
+        needed=tuple(name for tag, name in named if tag == _NEEDED),
+        soname=names.get(_SONAME),
+        search=tuple(part for part in search.split(":") if part),
+        versions=dict(_versions(data, segments, values, strings)),
+    )
+
+
+_NAMES = frozenset({_NEEDED, _SONAME, _RPATH, _RUNPATH})
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    header = _HEADER.unpack_from(data)
+    start, size, count = header[5], header[9], header[10]
+    for index in range(count):
+        kind, _, offset, address, _, length, *_ = _SEGMENT.unpack_from(data, start + index * size)
+        yield _Segment(kind, offset, address, length)
+
+
+def _dynamic(data: bytes, segments: Iterable[_Segment]) -> Iterator[tuple[int, int]]:
+    for segment in segments:
+        if segment.kind == _DYNAMIC:
+            for place in range(segment.offset, segment.offset + segment.size, _ENTRY.size):
+                tag, value = _ENTRY.unpack_from(data, place)
+                if tag == 0:
+                    return
+                yield tag, value
+
+
+def _offset(address: int, segments: Iterable[_Segment]) -> int:
+    for segment in segments:
+        within = address - segment.address
+        if segment.kind == _LOAD and 0 <= within < segment.size:
+            return segment.offset + within
+    raise ValueError(f"nothing lies at address {address:#x}")
+
+
+def _string(data: bytes, place: int) -> str:
+    end = data.find(b"\0", place)
+    if not 0 <= place <= end:
+        raise ValueError("a string outside the file")
+    return data[place:end].decode()
+
+
+def _interpreter(data: bytes, segments: Iterable[_Segment]) -> str | None:
+    for segment in segments:
+        if segment.kind == _INTERP:
+            return _string(data, segment.offset)
+    return None
+
+
+def _versions(
+    data: bytes, segments: Iterable[_Segment], values: Mapping[int, int], strings: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if _VERNEED not in values:
+        return
+    place = _offset(values[_VERNEED], segments)
+    for _ in range(values.get(_VERNEEDNUM, 0)):
+        _, count, file, first, following = _NEED.unpack_from(data, place)
+        yield _string(data, strings + file), tuple(_symbols(data, place + first, count, strings))
+        place += following
+
+
+def _symbols(data: bytes, place: int, count: int, strings: int) -> Iterator[str]:
+    for _ in range(count):
+        _, _, _, name, following = _NEED_ENTRY.unpack_from(data, place)
+        yield _string(data, strings + name)
+        place += following

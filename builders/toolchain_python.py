@@ -1,0 +1,129 @@
+"""Kind `toolchain`, language `python`: CPython out of Debian packages, movable and compiled ahead.
+
+The object is `bin/python3`, its standard library under `lib/`, and every shared library that
+these need but glibc. Fetching, unpacking and looking over are those of `builders.deb`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from builders.deb import (
+    DOCUMENTATION,
+    fetches,
+    finish,
+    lay_packages,
+    package_inputs,
+    packages_lock,
+    set_search_path,
+    versions,
+)
+from builders.globs import matcher
+from builders.scripts.extract import Policy
+from builders.step import Step
+from store.names import store_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builders.build import Build
+    from builders.project import Project
+    from builders.recipe import Recipe
+    from builders.step import SourceTree
+
+VERSION = 1
+_NOWHERE = "unwanted"
+_LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
+
+PRUNE = (
+    # A Debian rule for Debian's own interpreter, and links to Debian's configuration.
+    "lib/python*/EXTERNALLY-MANAGED",
+    "lib/python*/sitecustomize.py",
+    "lib/python*/_sysconfigdata__linux*.py",
+    # What only CPython's own tests need.
+    "lib/python*/test",
+    "lib/python*/**/test",
+    "lib/python*/**/tests",
+    "lib/python*/idlelib",
+    "lib/python*/tkinter",
+    "lib/python*/lib-dynload/_test*",
+    "lib/python*/lib-dynload/_ctypes_test*",
+    "lib/python*/lib-dynload/_xxtestfuzz*",
+    "lib/python*/lib-dynload/xxlimited*",
+)
+
+
+def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[Step, ...]:
+    """Plan a fetch of each package, and one step that makes the interpreter of them.
+
+    Raises:
+        LockError: if the lock does not pin just the recipe's packages.
+    """
+    lock = packages_lock(recipe, project)
+    python = f"python{recipe.options['version']}"
+    pinned = lock.packages.get(f"{python}-minimal") or next(iter(lock.packages.values()))
+    step = Step(
+        key=recipe.name,
+        name=store_name(f"python-{pinned.version}"),
+        recipe=recipe.name,
+        builder="toolchain-python",
+        version=VERSION,
+        inputs={**recipe.inputs, **package_inputs(lock)},
+        arguments={
+            "packages": versions(lock),
+            "python": python,
+            "prune": sorted(recipe.options.get("prune", ())),
+        },
+    )
+    return (*fetches(recipe, lock, project), step)
+
+
+def build(build: Build) -> None:
+    """Lay the interpreter out, make it movable, and compile its standard library.
+
+    Raises:
+        ArchiveError: if a package is damaged or refused.
+        PackageError: if a library is missing, or a link leads nowhere.
+        BuildError: if patchelf, the compilation or the first import fails.
+    """
+    python = build.step.arguments["python"]
+    unwanted = matcher((_NOWHERE, *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
+    policy = Policy(
+        rename=layout(python), keep=lambda place: not unwanted(place), rooted=True, empty=False
+    )
+    tree = lay_packages(build, policy)
+    set_search_path(build, f"bin/{python}", ["lib"])
+    (build.out / "bin" / "python3").symlink_to(python)
+    finish(build, tree, ["lib"])
+    _compile(build, python)
+
+
+def layout(python: str) -> Callable[[str], str]:
+    """Make the map from a package's paths to the object's; what has no place goes nowhere."""
+    moves = {
+        f"usr/bin/{python}": f"bin/{python}",
+        f"usr/lib/{python}": f"lib/{python}",
+        "usr/share/doc": "share/doc",
+    }
+
+    def place(path: str) -> str:
+        folder, name = posixpath.split(path)
+        if folder in _LIBRARIES and ".so" in name:
+            return f"lib/{name}"
+        for old, new in moves.items():
+            if path == old or path.startswith(f"{old}/"):
+                return new + path[len(old) :]
+        return f"{_NOWHERE}/{path}"
+
+    return place
+
+
+def _compile(build: Build, python: str) -> None:
+    """Compile without times or build paths, in one process: the order decides some bytes."""
+    interpreter = build.inside(build.out / "bin" / python)
+    library = build.out / "lib" / python
+    root = build.inside(build.out)
+    options = ("--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/")
+    command = (interpreter, "-I", "-S", "-B", "-m", "compileall", "-q", "-f", *options)
+    build.run((*command, build.inside(library)))
