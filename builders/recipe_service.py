@@ -1,0 +1,96 @@
+"""Read a recipe's `service`: how what was built runs, is checked and is reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builders.fields import fail, integer, mapping, sequence, string, strings
+from builders.recipe import EMPTY, Service
+from builders.recipe_words import (
+    application,
+    environment,
+    health,
+    missing,
+    relative,
+    routes,
+    variable,
+)
+
+if TYPE_CHECKING:
+    from builders.fields import Node
+
+KEYS = (
+    *("port", "app", "config", "command", "health"),
+    *("state", "env", "secrets", "route", "routes"),
+)
+
+
+def service(node: Node) -> Service:
+    """Read a service.
+
+    Raises:
+        RecipeError: something in it is wrong, missing or contradicts itself.
+    """
+    values = mapping(node, KEYS)
+    for key in ("port", "health"):
+        if key not in values:
+            raise missing(node, key)
+    _check_entry(node, values)
+    return Service(
+        port=integer(values["port"], 1, 65_535),
+        health=health(values["health"]),
+        app=application(values["app"]) if "app" in values else None,
+        config=relative(values["config"]) if "config" in values else None,
+        command=_command(values["command"]) if "command" in values else (),
+        state=_state(values["state"]) if "state" in values else (),
+        env=environment(values["env"]) if "env" in values else EMPTY,
+        secrets=_secrets(values),
+        routes=routes(values, web=False),
+    )
+
+
+def _check_entry(node: Node, values: dict[str, Node]) -> None:
+    if ("app" in values) == ("command" in values):
+        raise fail(
+            node,
+            "a service has either `app` or `command`",
+            expected="app: module:name for gunicorn, or command: [python, server.py]",
+            got="both" if "app" in values else "neither",
+        )
+    if "config" in values and "app" not in values:
+        raise fail(values["config"], "`config` is gunicorn's, and there is no `app`")
+
+
+def _command(node: Node) -> tuple[str, ...]:
+    if node.sort == "str":
+        hint = f"command: [{', '.join(node.text.split())}]"
+        raise fail(node, "wrong type", expected="a list", got=str(node), hint=hint)
+    words = sequence(node)
+    if not words:
+        raise fail(node, "the command is empty")
+    return tuple(string(word) for word in words)
+
+
+def _state(node: Node) -> tuple[str, ...]:
+    """Read paths that live outside of the store: none may lie in another."""
+    paths = strings(node, relative)
+    for at, path in enumerate(paths):
+        for other in paths:
+            if other != path and f"{path.rstrip('/')}/".startswith(f"{other.rstrip('/')}/"):
+                raise fail(node.items[at], f"state {path!r} lies in state {other!r}")
+    return paths
+
+
+def _secrets(values: dict[str, Node]) -> tuple[str, ...]:
+    if "secrets" not in values:
+        return ()
+    node = values["secrets"]
+    if node.sort == "map":
+        hint = "the values stay on the head: list the names alone"
+        raise fail(node, "`secrets` are names", expected="a list", got="a mapping", hint=hint)
+    names = strings(node, variable)
+    given = {key.text for key, _ in values["env"].entries} if "env" in values else set()
+    for item in node.items:
+        if item.text in given:
+            raise fail(item, f"{item.text} is both in `env` and in `secrets`", hint="keep one")
+    return names
