@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from builders import sandbox
+from builders.derive import script_files
 from builders.recipe import EMPTY
 from builders.sandbox import NO_BINDS, Room, SandboxMode
 from store.errors import Error
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from builders.command import Children
     from builders.step import Step
 
-SCRIPTS = Path(__file__).resolve().parent / "scripts"
 _TAIL = 20
 
 
@@ -120,8 +120,7 @@ class Build:
         """
         if self.step.script is None:
             raise self.error("the step names no script")
-        script = self.work / self.step.script
-        shutil.copyfile(SCRIPTS / self.step.script, script)
+        script = _lay_script(self.step.script, self.work / "script")
         file = self.work / "arguments.json"
         file.write_text(json.dumps(arguments, sort_keys=True, ensure_ascii=False))
         python = self.inputs["python"] / "bin" / "python3"
@@ -199,6 +198,20 @@ class Build:
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**sandbox.ENVIRONMENT, **extra}
+
+
+def _lay_script(name: str, folder: Path) -> Path:
+    """Copy a script and the modules it imports, which find each other both ways.
+
+    Beside the script, and as `builders.scripts.…` below its `lib`, as they are called where the
+    builders import them too.
+    """
+    package = folder / "lib" / "builders" / "scripts"
+    package.mkdir(parents=True, exist_ok=True)
+    for file in script_files(name):
+        shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(file, package / file.name)
+    return folder / name
 
 
 def _ending(code: int) -> str:

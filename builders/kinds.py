@@ -1,0 +1,86 @@
+"""Which function plans, locks and builds what: the one list of kinds.
+
+Rows are spelled, not imported: a kind's module is loaded when it is first asked for, so that a
+build with nothing to do loads none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from builders.recipe import Kind, Recipe
+
+if TYPE_CHECKING:
+    from builders.build import Build
+    from builders.project import Project
+    from builders.step import SourceTree, Step
+
+    Builder = Callable[[Build], None]
+    Planner = Callable[[Recipe, SourceTree | None, Project], tuple[Step, ...]]
+    Locker = Callable[[Recipe, SourceTree | None, Project], str]
+
+Row = TypeVar("Row")
+Function = TypeVar("Function", bound="Builder | Planner | Locker")
+
+
+class Table(Mapping[Row, Function], Generic[Row, Function]):
+    """Functions by row; each spelled `module:function` until it is asked for."""
+
+    def __init__(self, spelled: Mapping[Row, str]) -> None:
+        self._spelled = spelled
+
+    def __getitem__(self, row: Row) -> Function:
+        module, _, name = self._spelled[row].partition(":")
+        function: Function = getattr(import_module(module), name)
+        return function
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._spelled)
+
+    def __len__(self) -> int:
+        return len(self._spelled)
+
+
+BUILDERS: Mapping[str, Builder] = Table(
+    {
+        "deb": "builders.deb:build",
+        "python": "builders.toolchain_python:build",
+        "release": "builders.release:build_release",
+    }
+)
+"""All that builds but `fetch`, which has no `Build`: see `builders.downloads`."""
+
+PLANNERS: Mapping[Kind, Planner] = Table(
+    {
+        Kind.DEB: "builders.deb:plan",
+        Kind.RELEASE: "builders.release:plan_release",
+        Kind.TOOLCHAIN: "builders.kinds:plan_toolchain",
+    }
+)
+
+LOCKERS: Mapping[Kind, Locker] = Table(
+    {
+        Kind.DEB: "builders.deb_lock:lock",
+        Kind.TOOLCHAIN: "builders.kinds:lock_toolchain",
+    }
+)
+"""Kinds that have nothing of their own to pin have no row."""
+
+_TOOLCHAINS: Mapping[str, Planner] = Table(
+    {"python": "builders.toolchain_python:plan", "node": "builders.node:plan"}
+)
+_TOOLCHAIN_LOCKS: Mapping[str, Locker] = Table(
+    {"python": "builders.deb_lock:lock", "node": "builders.node:lock"}
+)
+
+
+def plan_toolchain(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
+    """Plan a toolchain by its language."""
+    return _TOOLCHAINS[recipe.options["language"]](recipe, source, project)
+
+
+def lock_toolchain(recipe: Recipe, source: SourceTree | None, project: Project) -> str:
+    """Lock a toolchain by its language."""
+    return _TOOLCHAIN_LOCKS[recipe.options["language"]](recipe, source, project)

@@ -1,0 +1,140 @@
+"""What has to be there before what: the steps of the asked recipes and of all they need.
+
+Pure but for the planners, which read locks. Resolving inputs to paths is for
+`builders.resolve`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from builders.kinds import PLANNERS
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from builders.kinds import Planner
+    from builders.project import Project
+    from builders.recipe import Kind, Recipe
+    from builders.step import SourceTree, Step
+
+    Sources = Callable[[Recipe], SourceTree | None]
+
+
+class PlanError(InputError):
+    """Steps that cannot be put in order."""
+
+    slug = "bad-plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps by key, closed under their inputs, in an order in which inputs come first.
+
+    `targets` are the keys that were asked for.
+    """
+
+    steps: Mapping[str, Step]
+    order: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    def users(self) -> dict[str, list[str]]:
+        """Give for each key the keys of the steps that have it as an input."""
+        users: dict[str, list[str]] = {key: [] for key in self.order}
+        for key in self.order:
+            for needed in dict.fromkeys(self.steps[key].inputs.values()):
+                users[needed].append(key)
+        return users
+
+
+def plan(
+    project: Project,
+    sources: Sources,
+    names: Collection[str] = (),
+    *,
+    planners: Mapping[Kind, Planner] = PLANNERS,
+) -> Plan:
+    """Plan the named recipes, or all of them if none is named.
+
+    `sources` gives a recipe's source tree; it is asked only for recipes that take part.
+
+    Raises:
+        PlanError: an unknown name, an input that nothing makes, or a cycle.
+    """
+    targets = tuple(dict.fromkeys(names)) or tuple(sorted(project.recipes))
+    steps: dict[str, Step] = {}
+    waiting = [_recipe(name, project) for name in targets]
+    planned: set[str] = set()
+    while waiting:
+        recipe = waiting.pop()
+        if recipe.name not in planned:
+            planned.add(recipe.name)
+            added = planners[recipe.kind](recipe, sources(recipe), project)
+            _merge(steps, added)
+            waiting += _needed(added, steps, project)
+    return arrange(steps.values(), targets)
+
+
+def arrange(steps: Iterable[Step], targets: Collection[str]) -> Plan:
+    """Put steps in order and leave out what no target needs.
+
+    Raises:
+        PlanError: an input that nothing makes, or a cycle.
+    """
+    known = {step.key: step for step in steps}
+    graph = {key: tuple(known[key].inputs.values()) for key in _reach(known, targets)}
+    try:
+        order = tuple(TopologicalSorter(graph).static_order())
+    except CycleError as fault:
+        circle = " → ".join(reversed(fault.args[1]))
+        raise PlanError(f"steps need each other in a circle: {circle}") from fault
+    return Plan({key: known[key] for key in order}, order, tuple(targets))
+
+
+def _recipe(name: str, project: Project) -> Recipe:
+    if name in project.recipes:
+        return project.recipes[name]
+    near = get_close_matches(name, project.recipes, n=1)
+    raise PlanError(
+        f"there is no recipe {name!r}",
+        where=str(project.settings.recipes_dir),
+        hint=f"did you mean {near[0]!r}?" if near else "sealift list",
+    )
+
+
+def _merge(steps: dict[str, Step], added: Iterable[Step]) -> None:
+    for step in added:
+        known = steps.setdefault(step.key, step)
+        if known is not step and _essence(known) != _essence(step):
+            raise PlanError(
+                f"{known.recipe} and {step.recipe} mean different things by {step.key!r}",
+                hint="pin one version in both, or lock both again",
+            )
+
+
+def _essence(step: Step) -> Step:
+    """Leave out what does not decide the output: who asked, and where bytes are found."""
+    download = step.download and replace(step.download, urls=(), size=None)
+    return replace(step, recipe="", download=download)
+
+
+def _needed(added: Iterable[Step], steps: Mapping[str, Step], project: Project) -> list[Recipe]:
+    keys = {key for step in added for key in step.inputs.values() if key not in steps}
+    return [project.recipes[key] for key in sorted(keys) if key in project.recipes]
+
+
+def _reach(steps: Mapping[str, Step], targets: Iterable[str]) -> list[str]:
+    found: dict[str, None] = {}
+    waiting = [(key, "") for key in targets]
+    while waiting:
+        key, user = waiting.pop()
+        if key not in steps:
+            raise PlanError(f"nothing makes {key!r}", where=user or None)
+        if key not in found:
+            found[key] = None
+            waiting += [(needed, key) for needed in steps[key].inputs.values()]
+    return sorted(found)

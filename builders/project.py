@@ -1,0 +1,20 @@
+"""A project: one site's settings and all its recipes, as loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builders.recipe import Recipe
+    from builders.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Settings, and recipes by name; made once, by the command line."""
+
+    settings: Settings
+    recipes: Mapping[str, Recipe]
