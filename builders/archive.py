@@ -15,7 +15,8 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
-from builders.scripts.extract import LIMITS, PLAIN, BadArchiveError, Limits, Policy, Tree
+from builders.scripts.extract import LIMITS, BadArchiveError, Limits
+from builders.tree import PLAIN, Policy, Tree
 from store.errors import IntegrityError
 
 if TYPE_CHECKING:

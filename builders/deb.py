@@ -14,8 +14,9 @@ from builders import elf
 from builders.archive import reading, unpack_deb
 from builders.deb_lock import load_lock
 from builders.globs import matcher
-from builders.scripts.extract import FILE, Policy, Tree
+from builders.scripts.extract import FILE
 from builders.step import Download, Step
+from builders.tree import Policy, Tree
 from store.errors import InputError
 from store.names import store_name
 

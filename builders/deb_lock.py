@@ -135,7 +135,7 @@ def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
     """
     wanted = frozenset(recipe.options["packages"])
     mirrors, keyring = project.settings.mirrors, project.settings.keyring
-    names = tuple(recipe.options.get("suites", SUITES))
+    names = tuple(recipe.options.get("suites") or SUITES)
     suites = [read_suite(_mirror(name, mirrors), name, wanted, keyring=keyring) for name in names]
     packages = {name: _choose(name, suites, recipe) for name in sorted(wanted)}
     used = {pinned.suite for pinned in packages.values()}

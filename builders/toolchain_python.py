@@ -20,8 +20,8 @@ from builders.deb import (
     versions,
 )
 from builders.globs import matcher
-from builders.scripts.extract import Policy
 from builders.step import Step
+from builders.tree import Policy
 from store.names import store_name
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[
         key=recipe.name,
         name=store_name(f"python-{pinned.version}"),
         recipe=recipe.name,
-        builder="toolchain-python",
+        builder="python",
         version=VERSION,
         inputs={**recipe.inputs, **package_inputs(lock)},
         arguments={

@@ -1,24 +1,20 @@
-"""Strict reading of tar streams into a folder that nothing can leave.
+"""Strict reading of tar streams: what is damaged, cut short or could do harm is refused by name.
 
 Standard library alone, and one file, so that it works in the sandbox (npm's tarballs) and in
-process (.debs); which archive goes where is for its callers. Python's own `tarfile` is not used:
-it takes a damaged header in the middle of an archive for its end, and says nothing.
+process (.debs); laying the members out is for its callers. Python's own `tarfile` is not used: it
+takes a damaged header in the middle of an archive for its end, and says nothing.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Iterator
 
 BLOCK = 512
 CHUNK = 1 << 20
-MAX_HOPS = 40
-"""Symbolic links that Linux follows in one path (path_resolution(7))."""
 
 FILE = "file"
 DIRECTORY = "directory"
@@ -55,12 +51,16 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one archive may hold; names and sizes are in bytes."""
+    """How much one archive may hold; `total`, and lengths of names, are in bytes.
+
+    With the headers that describe them, members count double.
+    """
 
     members: int = 200_000
     total: int = 4 << 30
-    name: int = 4096
+    name: int = 1024
     component: int = 255
+    depth: int = 100
     header: int = 1 << 20
 
 
@@ -78,37 +78,6 @@ class Member:
     """Of a link, as it was written."""
 
 
-def _same(path: str) -> str:
-    return path
-
-
-def _always(path: str) -> bool:
-    return path is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a caller wants of an archive.
-
-    Attributes:
-        rename: gives each member its place, relative to the tree; link targets move with it.
-        keep: whether a place is wanted; asked for everything but directories, which appear
-            with what they hold.
-        rooted: whether an absolute link target means the tree's root, as in a .deb.
-        replace: whether a later member takes the place of an earlier one, as npm has it.
-        empty: whether directories are made although nothing lies in them.
-        special: members whose setuid, setgid and sticky bits are dropped instead of refused.
-    """
-
-    rename: Callable[[str], str] = _same
-    keep: Callable[[str], bool] = _always
-    rooted: bool = False
-    replace: bool = False
-    empty: bool = True
-    special: Container[str] = frozenset()
-
-
-PLAIN = Policy()
 LIMITS = Limits()
 
 
@@ -134,13 +103,13 @@ class Tar:
         count = 0
         overrides: dict[str, str] = {}
         while (header := self._header()) is not None:
+            count += 1
+            if count > 2 * self._limits.members:
+                raise BadArchiveError(f"more than {self._limits.members} members")
             flag = header[156:157]
-            if flag in b"LKxg" and flag != b"\0":
+            if flag in b"LKxg":
                 overrides |= self._extension(flag, _number(header[124:136]))
                 continue
-            count += 1
-            if count > self._limits.members:
-                raise BadArchiveError(f"more than {self._limits.members} members")
             member = self._member(header, overrides)
             overrides = {}
             self._open(member)
@@ -205,8 +174,8 @@ class Tar:
     def _target(self, name: str, kind: str, target: str) -> str:
         if kind not in (SYMLINK, HARDLINK):
             return ""
-        if not target or "\0" in target or len(target) > self._limits.name:
-            raise BadArchiveError("a link to nowhere", member=name)
+        if not target or "\0" in target or len(target.encode()) > self._limits.name:
+            raise BadArchiveError("a link to nowhere", member=name[:80])
         return clean(target, self._limits) if kind == HARDLINK else target
 
     def _open(self, member: Member) -> None:
@@ -241,113 +210,6 @@ class Tar:
         return data
 
 
-class Tree:
-    """A folder being filled by us alone; no write goes through a link, nor outside."""
-
-    def __init__(self, root: str) -> None:
-        os.mkdir(root, 0o755)  # noqa: PTH102 - stdlib script, and thousands of calls
-        self.root = root
-        self.kinds: dict[str, str] = {"": DIRECTORY}
-        self.links: dict[str, str] = {}
-
-    def fill(self, stream: Readable, policy: Policy = PLAIN, limits: Limits = LIMITS) -> None:
-        """Lay all members of a tar stream.
-
-        Links are judged one by one here, and all together by `check`.
-
-        Raises:
-            BadArchiveError: if anything is refused; the tree is then of no use.
-        """
-        tar = Tar(stream, limits)
-        placed: dict[str, str] = {}
-        for member in tar:
-            if member.special and member.name not in policy.special:
-                raise BadArchiveError("setuid, setgid or sticky", member=member.name)
-            place = _place(member, policy)
-            if member.kind == DIRECTORY:
-                if policy.empty and place and policy.keep(place):
-                    self._directory(place, member.name)
-            elif policy.keep(place):
-                self._lay(tar, member, place, policy, placed)
-                placed[member.name] = place
-
-    def check(self) -> list[str]:
-        """List the links that lead to nothing.
-
-        Raises:
-            BadArchiveError: if a link leaves the tree, or runs in a circle.
-        """
-        return [name for name in sorted(self.links) if self.resolve(name) not in self.kinds]
-
-    def resolve(self, name: str) -> str:
-        """Follow every link of a path, as the kernel would with the tree as its root.
-
-        Raises:
-            BadArchiveError: if a link leaves the tree, or runs in a circle.
-        """
-        parts: list[str] = []
-        todo = name.split("/")[::-1]
-        hops = 0
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                if not parts:
-                    raise BadArchiveError("a link that leaves the archive", member=name)
-                parts.pop()
-                continue
-            if part in ("", "."):
-                continue
-            parts.append(part)
-            if (target := self.links.get("/".join(parts))) is not None:
-                hops += 1
-                if hops > MAX_HOPS:
-                    raise BadArchiveError("a link in a circle", member=name)
-                parts.pop()
-                todo.extend(target.split("/")[::-1])
-        return "/".join(parts)
-
-    def _lay(
-        self, tar: Tar, member: Member, place: str, policy: Policy, placed: dict[str, str]
-    ) -> None:
-        self._vacate(place, member.name, policy)
-        path = f"{self.root}/{place}"
-        if member.kind == FILE:
-            _write(path, tar.contents(), 0o755 if member.executable else 0o644)
-        elif member.kind == HARDLINK:
-            os.link(f"{self.root}/{self._linked(member, placed)}", path, follow_symlinks=False)
-        else:
-            self.links[place] = target = link_target(member, policy)
-            os.symlink(target, path)  # noqa: PTH211 - as above
-        self.kinds[place] = SYMLINK if member.kind == SYMLINK else FILE
-
-    def _linked(self, member: Member, placed: dict[str, str]) -> str:
-        place = placed.get(member.target)
-        if place is None or self.kinds.get(place) != FILE:
-            reason = f"a hard link to {member.target!r}, which is no file of the archive"
-            raise BadArchiveError(reason, member=member.name)
-        return place
-
-    def _vacate(self, place: str, name: str, policy: Policy) -> None:
-        self._directory(posixpath.dirname(place), name)
-        kind = self.kinds.get(place)
-        if kind is None:
-            return
-        if kind == DIRECTORY or not policy.replace:
-            raise BadArchiveError("it is there already", member=name)
-        os.unlink(f"{self.root}/{place}")  # noqa: PTH108 - as above
-        self.links.pop(place, None)
-
-    def _directory(self, place: str, name: str) -> None:
-        kind = self.kinds.get(place)
-        if kind == DIRECTORY:
-            return
-        if kind is not None:
-            raise BadArchiveError(f"its folder {place!r} is a {kind}", member=name)
-        self._directory(posixpath.dirname(place), name)
-        os.mkdir(f"{self.root}/{place}", 0o755)  # noqa: PTH102 - as above
-        self.kinds[place] = DIRECTORY
-
-
 def clean(name: str, limits: Limits = LIMITS) -> str:
     """Give a member's name without `.` and doubled slashes.
 
@@ -356,56 +218,17 @@ def clean(name: str, limits: Limits = LIMITS) -> str:
     """
     if name.startswith("/"):
         raise BadArchiveError("an absolute name", member=name)
-    if "\0" in name or len(name) > limits.name:
+    if "\0" in name or len(name.encode()) > limits.name:
         raise BadArchiveError("a name that no file can have", member=name[:80])
     parts = [part for part in name.split("/") if part not in ("", ".")]
+    if len(parts) > limits.depth:
+        raise BadArchiveError("a name that no file can have", member=name[:80])
     for part in parts:
         if part == "..":
             raise BadArchiveError("a name that climbs with '..'", member=name)
         if len(part.encode()) > limits.component:
             raise BadArchiveError("a name that no file can have", member=name[:80])
     return "/".join(parts)
-
-
-def link_target(member: Member, policy: Policy) -> str:
-    """Spell a symbolic link's target relative to where the link comes to lie.
-
-    Raises:
-        BadArchiveError: if it is absolute and may not be, or climbs out of the archive.
-    """
-    absolute = member.target.startswith("/")
-    if absolute and not policy.rooted:
-        raise BadArchiveError(f"a link to {member.target!r}", member=member.name)
-    start = "" if absolute else posixpath.dirname(member.name)
-    goal = posixpath.normpath(posixpath.join(start, member.target.lstrip("/")))
-    if goal == ".." or goal.startswith("../"):
-        raise BadArchiveError(f"a link to {member.target!r}, outside", member=member.name)
-    goal = "" if goal == "." else goal
-    place, moved = policy.rename(member.name), policy.rename(goal)
-    if not absolute and (place, moved) == (member.name, goal):
-        return member.target
-    return posixpath.relpath(moved or ".", posixpath.dirname(place) or ".")
-
-
-def _place(member: Member, policy: Policy) -> str:
-    if not member.name:
-        return ""
-    place = policy.rename(member.name)
-    if not place and member.kind != DIRECTORY:
-        raise BadArchiveError("it has no place", member=member.name)
-    return clean(place)
-
-
-def _write(path: str, parts: Iterator[bytes], mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, mode)
-    try:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[os.write(descriptor, view) :]
-    finally:
-        os.close(descriptor)
 
 
 def _number(field: bytes) -> int:
