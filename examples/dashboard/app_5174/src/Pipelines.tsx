@@ -19,7 +19,7 @@ export function Pipelines({ pipelines, start }: PipelinesProps) {
         <li key={id}>
           <div className="split">
             <h3>{title}</h3>
-            <button type="button" aria-label={`Run ${title}`} onClick={() => void start(id)}>Run</button>
+            <button type="button" className="quiet" aria-label={`Run ${title}`} onClick={() => void start(id)}>Run</button>
           </div>
           <ol className="course">
             {steps.map((step) => <li key={step}>{step}</li>)}

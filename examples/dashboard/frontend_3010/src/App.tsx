@@ -30,10 +30,10 @@ export function App() {
           >
             {({ days }) => <Usage days={days} />}
           </Panel>
+          <Panel title="Nodes" live={nodes}>{(list) => <Nodes list={list} />}</Panel>
         </div>
         <div className="columns">
           <Load />
-          <Panel title="Nodes" live={nodes}>{(list) => <Nodes list={list} />}</Panel>
           <Panel title="Notes" live={notes} aside={<span>shared by all operators</span>}>
             {({ notes: all }) => <Notes notes={all} added={notes.reload} />}
           </Panel>

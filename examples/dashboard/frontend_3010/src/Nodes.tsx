@@ -17,7 +17,7 @@ const tone = (state: string) => (state === "idle" ? "good" : /down|drain|fail/.t
 export function Nodes({ list: { nodes } }: { list: NodeList }) {
   if (nodes.length === 0) return <Empty title="No nodes">Slurm knows of none.</Empty>;
   return (
-    <ul className="rows nodes">
+    <ul className="nodes" tabIndex={0} aria-label="Nodes">
       {nodes.map((node) => (
         <li key={node.name}>
           <div className="split"><h3>{node.name}</h3><span className={`state ${tone(node.state)}`}>{node.state}</span></div>

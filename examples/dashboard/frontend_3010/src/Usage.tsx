@@ -12,7 +12,7 @@ export interface Day {
 
 const LEFT = 46;
 const BANDS = [
-  { key: "cpu_hours", label: "CPU hours per day", top: 26, height: 150, colour: "var(--blue)" },
+  { key: "cpu_hours", label: "CPU hours per day", top: 26, height: 150, colour: "var(--fill)" },
   { key: "gpu_hours", label: "GPU hours per day", top: 214, height: 72, colour: "var(--land)" },
 ] as const;
 const HEIGHT = 312;

@@ -11,7 +11,7 @@ export interface Sample {
 
 export type Link = "connecting" | "live" | "lost";
 
-export const SAMPLES = 45;
+const SAMPLES = 45;
 const LONGEST_WAIT = 15_000;
 
 /** Follow the head's load through the WebSocket; a lost link is taken up again, ever more patiently. */

@@ -106,7 +106,7 @@ export function draw(canvas: HTMLCanvasElement, solid: Solid, yaw: number, pitch
   }
   pen.lineJoin = pen.lineCap = "round";
   stroke(hidden, colours.blue, 0.28, 1);
-  stroke(soft, colours.blue, 0.3, 0.8);
+  stroke(soft, colours.blue, 0.22, 0.8);
   stroke(sharp, colours.blue, 1, 1.6);
   pen.globalAlpha = 1;
 }

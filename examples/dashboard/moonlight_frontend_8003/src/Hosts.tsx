@@ -37,7 +37,10 @@ function HostRow({ host, start }: { host: Host; start: HostsProps["start"] }) {
         </div>
         <p className="note">{free === 0 ? "no slot free" : `${free} of ${slots} slots free`}</p>
       </div>
-      <button type="button" disabled={free === 0} aria-label={`Start a session on ${name}`} onClick={() => void start(name)}>
+      <button
+        type="button" className="quiet" disabled={free === 0}
+        aria-label={`Start a session on ${name}`} onClick={() => void start(name)}
+      >
         Start session
       </button>
     </li>

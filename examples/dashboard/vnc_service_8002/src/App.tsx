@@ -1,4 +1,4 @@
-import { type Node, Nodes } from "./Nodes";
+import { type Node, Nodes, usable } from "./Nodes";
 import { Empty, Panel } from "./Panel";
 import { RequestForm } from "./RequestForm";
 import { Shell } from "./Shell";
@@ -9,12 +9,12 @@ export function App() {
   const nodes = useLive<{ message: string; nodes: Node[] }>("/nodes", 10);
   const notes = useLive<{ notes: Note[] }>("/notes", 15);
   useReady(nodes.data !== null && notes.data !== null);
-  const names = nodes.data?.nodes.map(({ name }) => name) ?? [];
+  const names = nodes.data?.nodes.filter(usable).map(({ name }) => name) ?? [];
   return (
     <Shell
       app="vnc_service_8002"
       title="Remote desktops"
-      lede="A full desktop on the machine that holds your data, over VNC. Ask for one; an operator opens it and the request stays listed."
+      lede="A full desktop on the machine that holds your data, over VNC. Your request reaches the operators as a note on their dashboard."
     >
       <div className="columns desktops">
         <Panel title="Where a desktop can run" live={nodes} aside={nodes.data?.message && <span>{nodes.data.message}</span>}>

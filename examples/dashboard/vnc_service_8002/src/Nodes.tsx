@@ -9,7 +9,8 @@ export interface Node {
   memory_used_mb: number;
 }
 
-const tone = (state: string) => (state === "idle" ? "good" : /down|drain|fail/.test(state) ? "bad" : "busy");
+export const usable = ({ state }: Node) => !/down|drain|fail/.test(state);
+const tone = (node: Node) => (usable(node) ? (node.state === "idle" ? "good" : "busy") : "bad");
 
 export function Nodes({ nodes }: { nodes: Node[] }) {
   if (nodes.length === 0) return <Empty title="No machines">The head knows of none at the moment.</Empty>;
@@ -24,7 +25,7 @@ export function Nodes({ nodes }: { nodes: Node[] }) {
             <path d="M14 32l14-9 12 5 14-14 16 6" stroke="var(--magenta)" />
           </svg>
           <div>
-            <div className="split"><h3>{node.name}</h3><span className={`state ${tone(node.state)}`}>{node.state}</span></div>
+            <div className="split"><h3>{node.name}</h3><span className={`state ${tone(node)}`}>{node.state}</span></div>
             <Gauge label="Cores" used={node.cpus_used} all={node.cpus} unit="" />
             <Gauge label="Memory" used={node.memory_used_mb / 1024} all={node.memory_mb / 1024} unit=" GB" />
           </div>
