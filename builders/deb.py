@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from builders import elf
 from builders.archive import reading, unpack_deb
 from builders.deb_lock import load_lock
-from builders.globs import matcher
+from builders.prune import pruner
 from builders.scripts.extract import FILE
 from builders.step import Download, Step
 from builders.tree import Policy, Tree
@@ -33,17 +33,11 @@ if TYPE_CHECKING:
 VERSION = 1
 
 DOCUMENTATION = (
-    # Licences stay: `usr/share/doc/<package>/copyright`, and the links between such folders.
-    "**/share/doc/*/[!c]*",
-    "**/share/doc/*/c[!o]*",
-    "**/share/doc/*/contrib*",
-    "**/share/man",
-    "**/share/info",
-    "**/share/lintian",
-    "**/share/locale",
-    "**/share/bug",
+    "**/share/doc/*/*",
+    # Licences stay, and so do the links between packages' folders.
+    "!**/share/doc/*/copyright",
+    *(f"**/share/{name}" for name in ("bug", "doc-base", "info", "lintian", "locale", "man")),
     "**/share/menu",
-    "**/share/doc-base",
 )
 MERGED = ("bin", "lib", "lib64", "sbin")
 """Folders of the root that are links into `usr` on a merged-usr system."""
@@ -95,7 +89,7 @@ def build(build: Build) -> None:
     """
     arguments = build.step.arguments
     merged = bool(arguments["merge_usr"])
-    pruned = matcher((*DOCUMENTATION, *arguments["prune"]))
+    pruned = pruner((*DOCUMENTATION, *arguments["prune"]))
     policy = Policy(
         rename=merge_usr if merged else str,
         keep=lambda place: not pruned(place),

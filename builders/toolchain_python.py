@@ -19,7 +19,7 @@ from builders.deb import (
     set_search_path,
     versions,
 )
-from builders.globs import matcher
+from builders.prune import pruner
 from builders.step import Step
 from builders.tree import Policy
 from store.names import store_name
@@ -45,8 +45,11 @@ PRUNE = (
     "lib/python*/test",
     "lib/python*/**/test",
     "lib/python*/**/tests",
+    # What needs Tk.
     "lib/python*/idlelib",
     "lib/python*/tkinter",
+    "lib/python*/turtle.py",
+    "lib/python*/turtledemo",
     "lib/python*/lib-dynload/_test*",
     "lib/python*/lib-dynload/_ctypes_test*",
     "lib/python*/lib-dynload/_xxtestfuzz*",
@@ -88,7 +91,7 @@ def build(build: Build) -> None:
         BuildError: if patchelf, the compilation or the first import fails.
     """
     python = build.step.arguments["python"]
-    unwanted = matcher((_NOWHERE, *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
+    unwanted = pruner((f"/{_NOWHERE}", *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
     policy = Policy(
         rename=layout(python), keep=lambda place: not unwanted(place), rooted=True, empty=False
     )
