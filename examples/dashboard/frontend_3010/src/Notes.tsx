@@ -33,12 +33,15 @@ export function Notes({ notes, added }: { notes: Note[]; added: () => void }) {
         <button type="submit">Add</button>
       </form>
       {error && <p className="failed" role="alert">{error}</p>}
-      {notes.length === 0 && <p className="note">No notes yet. They stay through restarts and rollbacks.</p>}
-      <ul className="rows notes" tabIndex={0} aria-label="Notes">
-        {notes.map(({ id, text: words, written }) => (
-          <li key={id}><p>{words}</p><time className="note" dateTime={written}>{when(written)}</time></li>
-        ))}
-      </ul>
+      {notes.length === 0 ? (
+        <p className="note">No notes yet. They stay through restarts and rollbacks.</p>
+      ) : (
+        <ul className="rows notes" tabIndex={0} aria-label="Notes">
+          {notes.map(({ id, text: words, written }) => (
+            <li key={id}><p>{words}</p><time className="note" dateTime={written}>{when(written)}</time></li>
+          ))}
+        </ul>
+      )}
     </>
   );
 }

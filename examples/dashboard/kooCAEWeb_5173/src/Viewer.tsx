@@ -2,6 +2,8 @@ import { type KeyboardEvent, type PointerEvent, useEffect, useMemo, useRef } fro
 import { type Colours, type Mesh, draw, prepare } from "./wireframe";
 
 const RADIANS_PER_SECOND = 0.35;
+/** Above this many triangles a frame takes too long to turn by itself; it turns when asked. */
+const HEAVY = 30_000;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 function colours(element: Element): Colours {
@@ -13,13 +15,14 @@ function colours(element: Element): Colours {
 /** A canvas that turns the mesh by itself until it is taken by pointer or arrow keys. */
 export function Viewer({ mesh, label }: { mesh: Mesh; label: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const pose = useRef({ yaw: -0.6, pitch: 0.42, held: still.matches });
+  const pose = useRef({ yaw: -0.6, pitch: 0.42, held: still.matches || mesh.faces.length > HEAVY });
   const solid = useMemo(() => prepare(mesh), [mesh]);
 
   useEffect(() => {
     const element = canvas.current;
     if (!element) return;
     let last = performance.now();
+    let drawn = "";
     let frame = requestAnimationFrame(function turn(now) {
       const ratio = devicePixelRatio;
       const [width, height] = [Math.round(element.clientWidth * ratio), Math.round(element.clientHeight * ratio)];
@@ -27,7 +30,10 @@ export function Viewer({ mesh, label }: { mesh: Mesh; label: string }) {
       if (element.height !== height) element.height = height;
       if (!pose.current.held) pose.current.yaw += ((now - last) / 1000) * RADIANS_PER_SECOND;
       last = now;
-      draw(element, solid, pose.current.yaw, pose.current.pitch, colours(element));
+      const ink = colours(element);
+      const picture = [pose.current.yaw, pose.current.pitch, width, height, ink.blue].join(" ");
+      if (picture !== drawn) draw(element, solid, pose.current.yaw, pose.current.pitch, ink);
+      drawn = picture;
       frame = requestAnimationFrame(turn);
     });
     return () => cancelAnimationFrame(frame);
