@@ -8,6 +8,7 @@ says what is valid; `store.local` sees that what it says is on the disk first.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 VERSION = 1
 PATIENCE = 120.0
 """Seconds to wait for another writer."""
+
+RESERVE = 8 * 1024 * 1024
+"""Bytes kept back, so that on a full disk the database can still be told what goes."""
 
 SCHEMA = """
 CREATE TABLE paths (
@@ -90,6 +94,7 @@ class Database:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._reserve = file.with_name("reserve")
         self._mutex = threading.RLock()
         with self._errors():
             self._connection = sqlite3.connect(
@@ -139,9 +144,11 @@ class Database:
         """
         self._query(
             "INSERT INTO paths (digest, name, nar_sha256, nar_size, registered)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+            " nar_sha256 = excluded.nar_sha256, nar_size = excluded.nar_size",
             (info.path.digest, info.path.name, info.nar_sha256, info.nar_size, info.registered),
         )
+        self._query("DELETE FROM refs WHERE referrer = ?", (self._id(info.path),))
         for reference in info.references:
             self._refer(info.path, reference)
 
@@ -228,9 +235,22 @@ class Database:
         """Return what SQLite finds wrong with its file."""
         return [row[0] for row in self._query("PRAGMA quick_check") if row[0] != "ok"]
 
+    def spend_reserve(self) -> None:
+        """Let go of the space kept back."""
+        self._reserve.unlink(missing_ok=True)
+
+    def keep_reserve(self) -> None:
+        """Keep space back, if there is space."""
+        with suppress(OSError):
+            descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, RESERVE)
+            finally:
+                os.close(descriptor)
+
     def _refer(self, referrer: StorePath, reference: StorePath) -> None:
         self._query(
-            "INSERT OR IGNORE INTO refs (referrer, reference) VALUES (?, ?)",
+            "INSERT INTO refs (referrer, reference) VALUES (?, ?)",
             (self._id(referrer), self._id(reference)),
         )
 
@@ -270,6 +290,7 @@ class Database:
                 for statement in SCHEMA.split(";"):
                     self._query(statement)
                 self._query(f"PRAGMA user_version = {VERSION}")
+            self.keep_reserve()
 
     def _query(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._mutex, self._errors():

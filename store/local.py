@@ -1,36 +1,33 @@
-"""The local store: immutable objects on this machine, added so that no crash can harm them.
+"""The local store: a directory of immutable objects, its database, and the locks around them.
 
-An object is finished in a temporary sibling, hashed, shared, synced, renamed into place, and only
-then registered; whatever has no registration is garbage, however complete it looks. (Nix
-registers first and loses data on power cuts.) Verifying and collecting are `store.verify` and
-`store.collect`.
+The one object that users of the package hold. How it adds, verifies and collects is in the
+modules named so; here are the look-ups.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from store.add import add, disk
 from store.closure import MissingReferenceError, order
-from store.database import Database, DiskFullError
+from store.database import Database
 from store.errors import InputError
-from store.info import PathInfo
 from store.lock import Session
-from store.names import check_name
-from store.path import NotAStorePathError, StorePath, fixed_path
-from store.remove import remove
-from store.seal import Sealed, seal, settle
-from store.sync import sync_directory, sync_tree
-from store.temporary import spare, sweep, temporary
+from store.path import NotAStorePathError, StorePath
+from store.roots import Root, add_root, find_digests, find_links, remove_root
+from store.temporary import sweep, temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from store.collect import CollectReport
+    from store.info import PathInfo
+    from store.verify import VerifyReport
 
 _DIRECTORIES = ("", "locks", "log", "profiles", "gcroots", "tmp")
 
@@ -49,15 +46,6 @@ class Addition:
     candidates: Collection[StorePath] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A sealed tree on its way into the store."""
-
-    tree: Path
-    info: PathInfo
-    nodes: tuple[bytes, ...]
-
-
 class LocalStore:
     """A store directory, its database, and the locks around them.
 
@@ -71,7 +59,7 @@ class LocalStore:
         self.database = database
         self.lock_file = var_dir / "locks" / "collect"
         self._session = Session(self.lock_file)
-        self._damaged: set[StorePath] = set()
+        self.damaged: set[StorePath] = set()
         self._swept = False
 
     @classmethod
@@ -86,7 +74,7 @@ class LocalStore:
         """
         _check_directory(store_dir)
         var_dir = store_dir.parent / "var"
-        with _disk():
+        with disk():
             (store_dir / ".links").mkdir(parents=True, exist_ok=True)
             for name in _DIRECTORIES:
                 (var_dir / name).mkdir(exist_ok=True)
@@ -134,7 +122,7 @@ class LocalStore:
         if not self._swept:
             self._swept = True
             sweep(self.store_dir)
-        with _disk(), temporary(self.store_dir) as path:
+        with disk(), temporary(self.store_dir) as path:
             yield path
 
     def add(
@@ -158,7 +146,7 @@ class LocalStore:
             MissingReferenceError: a reference is not valid.
             DiskFullError: nothing was added.
         """
-        return self._add([Addition(tree, name, references, candidates)], durable=durable)[0]
+        return add(self, [Addition(tree, name, references, candidates)], durable=durable)[0]
 
     def add_many(self, items: Sequence[Addition]) -> list[PathInfo]:
         """Add trees with one sync and one commit: all of them or none.
@@ -168,16 +156,16 @@ class LocalStore:
         Raises:
             Error: as `add`.
         """
-        return self._add(items, durable=True) if items else []
+        return add(self, items, durable=True)
 
     def info(self, path: StorePath) -> PathInfo | None:
         """Return what is known of a path, or None if it is not valid."""
         found = self.database.infos([path])
-        return found[0] if found and self._present(path) else None
+        return found[0] if found and self.present(path) else None
 
     def valid(self, paths: Collection[StorePath]) -> set[StorePath]:
         """Return those that are registered, and present on the disk."""
-        return {info.path for info in self.database.infos(paths) if self._present(info.path)}
+        return {info.path for info in self.database.infos(paths) if self.present(info.path)}
 
     def closure(self, paths: Iterable[StorePath]) -> list[PathInfo]:
         """Return the infos of `paths` and all they refer to, references before referrers.
@@ -188,7 +176,7 @@ class LocalStore:
         wanted = list(paths)
         known = {info.path: info for info in self.database.closure(wanted)}
         for path in (*wanted, *known):
-            if path not in known or not self._present(path):
+            if path not in known or not self.present(path):
                 raise MissingReferenceError(f"{path} is not in the store", where=str(path))
         return order(known)
 
@@ -203,7 +191,7 @@ class LocalStore:
     def realisations(self, digests: Collection[str]) -> dict[str, StorePath]:
         """Return the outputs of derivations, by digest, as far as they are still valid."""
         found = self.database.realisations(digests)
-        return {digest: path for digest, path in found.items() if self._present(path)}
+        return {digest: path for digest, path in found.items() if self.present(path)}
 
     def realise(
         self, digest: str, path: StorePath, *, key: str, derivation: str, seconds: float
@@ -237,84 +225,60 @@ class LocalStore:
         """Keep a value that can be computed again; it may be dropped at any time."""
         self.database.memo_put(table, key, value)
 
-    def _present(self, path: StorePath) -> bool:
-        return os.path.lexists(f"{self.store_dir}/{path}")
+    def add_root(self, name: str, path: StorePath) -> None:
+        """Let `gcroots/<name>` keep a path and its closure.
 
-    def _add(self, items: Sequence[Addition], *, durable: bool) -> list[PathInfo]:
-        for item in items:
-            check_name(item.name)
-        with self.session(), _disk():
-            ready = [self._seal(item) for item in items]
-            new = self._new(ready)
-            if durable and new:
-                sync_tree([node for each in new for node in each.nodes], self.store_dir)
-            moved = self._place(new, durable=durable)
-            for leftover in (*moved, *(each.tree for each in ready)):
-                remove(leftover)
-        return [each.info for each in ready]
-
-    def _seal(self, item: Addition) -> _Ready:
-        sealed = seal(item.tree, self.links_dir, item.candidates)
-        return _Ready(item.tree, self._describe(item, sealed), sealed.nodes)
-
-    def _describe(self, item: Addition, sealed: Sealed) -> PathInfo:
-        references = tuple(sorted({*item.references, *sealed.found}))
-        path = fixed_path(
-            store_dir=str(self.store_dir),
-            name=item.name,
-            nar_sha256=sealed.nar.sha256,
-            references=references,
-        )
-        size = sealed.nar.size
-        return PathInfo(path, sealed.nar.sha256.hex(), size, references, time.time())
-
-    def _new(self, ready: Sequence[_Ready]) -> list[_Ready]:
-        """Return what is not valid yet, once each, after a look at its references."""
-        mentioned = {path for each in ready for path in (each.info.path, *each.info.references)}
-        valid = self.valid(mentioned) - self._damaged
-        new = []
-        for each in ready:
-            missing = set(each.info.references) - valid
-            if missing:
-                raise MissingReferenceError(
-                    f"{each.info.path.name} refers to {min(missing)}, which is not in the store",
-                    where=str(each.tree),
-                )
-            if each.info.path not in valid:
-                valid.add(each.info.path)
-                new.append(each)
-        return new
-
-    def _place(self, new: Sequence[_Ready], *, durable: bool) -> list[Path]:
-        """Rename trees into place and register them; return what stood in their way.
-
-        The database's write lock is held throughout, so of two processes that add one path the
-        second finds it valid.
+        Raises:
+            InputError: the name is not made of plain words and slashes.
         """
-        if not new:
-            return []
-        with self.database.writing(durable=durable):
-            valid = self.valid([each.info.path for each in new]) - self._damaged
-            moved = [
-                self._rename(each.tree, self.real(each.info.path))
-                for each in new
-                if each.info.path not in valid
-            ]
-            if durable:
-                sync_directory(self.store_dir)
-            for each in new:
-                self.database.register(each.info)
-        return moved
+        add_root(self.var_dir, name, self.real(path))
 
-    def _rename(self, tree: Path, target: Path) -> Path:
-        """Put a tree in place; return where garbage of the same name went."""
-        aside = spare(self.store_dir)
-        with suppress(FileNotFoundError):
-            target.rename(aside)
-        tree.rename(target)
-        if not target.is_symlink() and target.is_dir():
-            settle(os.fsencode(target))
-        return aside
+    def remove_root(self, name: str) -> None:
+        """Remove what `add_root` made."""
+        remove_root(self.var_dir, name)
+
+    def roots(self) -> list[Root]:
+        """Return what keeps paths: links, and running processes that name a registered path."""
+        links = find_links(self.store_dir, self.var_dir)
+        running = find_digests(self.store_dir)
+        named = {info.path.digest: info.path for info in self.paths()}
+        return [
+            *links,
+            *(Root(running[each], named[each]) for each in sorted(running) if each in named),
+        ]
+
+    def verify(
+        self,
+        *,
+        repair: Callable[[PathInfo], bool] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        threads: int = 0,
+    ) -> VerifyReport:
+        """Check all paths, as `store.verify.verify` says."""
+        from store.verify import verify  # noqa: PLC0415 - most runs need no thread pool
+
+        return verify(self, repair=repair, progress=progress, threads=threads)
+
+    def collect(
+        self, *, dry_run: bool = False, keep: Collection[StorePath] = (), wait: float = 0.0
+    ) -> CollectReport:
+        """Remove what no root reaches, as `store.collect.collect` says."""
+        from store.collect import collect  # noqa: PLC0415 - few runs collect
+
+        return collect(self, dry_run=dry_run, keep=keep, wait=wait)
+
+    @contextmanager
+    def replacing(self, path: StorePath) -> Iterator[None]:
+        """During the block take `path` for damaged: adding it puts the new tree in its place."""
+        self.damaged.add(path)
+        try:
+            yield
+        finally:
+            self.damaged.discard(path)
+
+    def present(self, path: StorePath) -> bool:
+        """Tell whether something lies where the path would."""
+        return os.path.lexists(f"{self.store_dir}/{path}")
 
 
 def _check_directory(store_dir: Path) -> None:
@@ -325,15 +289,3 @@ def _check_directory(store_dir: Path) -> None:
             got=spelled,
             hint=f"store_dir: {real}",
         )
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Turn a full disk into the error that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        where = os.fsdecode(error.filename) if error.filename else None
-        raise DiskFullError("the disk is full", where=where, hint="sealift store gc") from error

@@ -17,13 +17,18 @@ _FOREIGN = re.compile(r"[^0-9A-Za-z+\-._?=]")
 _MAPPED = {"/": "-", ":": "-", "!": "-", "@": "-", "~": "_"}
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a store path may carry `name`."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return `name` if a store path may carry it.
 
     Raises:
         InputError: it is empty, too long, starts with a dot or holds a foreign character.
     """
-    if _NAME.fullmatch(name):
+    if is_name(name):
         return name
     raise InputError(
         f"{name!r} cannot be the name of a store path",

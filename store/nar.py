@@ -205,7 +205,7 @@ def dump(path: str | os.PathLike[str] | bytes) -> Iterator[bytes]:
     Raises:
         BadTreeError: it holds a device, socket or pipe, or is too deep.
     """
-    for piece in _pieces(os.fsencode(path), os.read, None):
+    for piece in pieces(path):
         yield bytes(piece)
 
 
@@ -215,33 +215,34 @@ def hash_tree(path: str | os.PathLike[str] | bytes, *, inodes: set[int] | None =
     Raises:
         BadTreeError: it holds a device, socket or pipe, or is too deep.
     """
-    buffer = memoryview(bytearray(BUFFER))
-
-    def read(descriptor: int, size: int) -> memoryview:
-        return buffer[: os.readv(descriptor, (buffer[:size],))]
-
     hasher = hashlib.sha256()
     size = 0
-    for piece in _pieces(os.fsencode(path), read, inodes):
+    for piece in pieces(path, inodes=inodes):
         hasher.update(piece)
         size += len(piece)
     return NarHash(hasher.digest(), size)
 
 
-def _pieces(
-    root: bytes, read: Callable[[int, int], Piece], inodes: set[int] | None
+def pieces(
+    path: str | os.PathLike[str] | bytes, *, inodes: set[int] | None = None
 ) -> Iterator[Piece]:
+    """Yield the NAR as `dump` does, but in pieces that are good only until the next is taken."""
+    buffer = memoryview(bytearray(BUFFER))
+
+    def read(descriptor: int, size: int) -> memoryview:
+        return buffer[: os.readv(descriptor, (buffer[:size],))]
+
     end = b""
-    for frame, path in Walk(root):
-        if not path:
+    for frame, file in Walk(os.fsencode(path)):
+        if not file:
             yield end + frame
             end = b""
             continue
-        descriptor = open_file(path)
+        descriptor = open_file(file)
         try:
             status = os.fstat(descriptor)
             yield end + frame + header(status)
-            yield from contents(descriptor, path, status.st_size, read)
+            yield from contents(descriptor, file, status.st_size, read)
         finally:
             os.close(descriptor)
         end = trailer(status.st_size)

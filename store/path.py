@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from store.errors import InputError
 from store.hashes import ALPHABET, nix32_encode, xor_fold
-from store.names import check_name
+from store.names import check_name, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,12 +44,12 @@ class StorePath:
         Raises:
             NotAStorePathError: it is not a digest, a dash and a legal name.
         """
-        digest, dash, name = basename.partition("-")
-        if not dash or not _DIGEST.fullmatch(digest):
+        digest, _, name = basename.partition("-")
+        if not _DIGEST.fullmatch(digest) or not is_name(name):
             raise NotAStorePathError(
                 f"{basename!r} is not a store path", expected="<32 characters>-<name>"
             )
-        return cls(digest, check_name(name))
+        return cls(digest, name)
 
     def __str__(self) -> str:
         return f"{self.digest}-{self.name}"

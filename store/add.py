@@ -1,0 +1,139 @@
+"""Adding finished trees to a store, so that no crash can harm what is in it.
+
+Seal, sync, rename into place, sync the directory, and only then register; whatever has no
+registration is garbage, however complete it looks. (Nix registers first and syncs nothing: after
+a power cut a valid path may hold empty files.)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from store.closure import MissingReferenceError
+from store.database import DiskFullError
+from store.info import PathInfo
+from store.names import check_name
+from store.path import fixed_path
+from store.remove import remove
+from store.seal import Sealed, seal, settle
+from store.sync import sync_directory, sync_tree
+from store.temporary import spare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from store.local import Addition, LocalStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A sealed tree on its way into the store."""
+
+    tree: Path
+    info: PathInfo
+    nodes: tuple[bytes, ...]
+
+
+def add(store: LocalStore, items: Sequence[Addition], *, durable: bool) -> list[PathInfo]:
+    """Add trees with one sync and one commit, all of them or none; consume them.
+
+    An item may refer to one before it. What is valid already is not written again.
+
+    Raises:
+        BadTreeError: a tree holds what no object can.
+        InputError: a name is not legal.
+        MissingReferenceError: a reference is not valid.
+        DiskFullError: nothing was added.
+    """
+    for item in items:
+        check_name(item.name)
+    with store.session(), disk():
+        ready = [_seal(store, item) for item in items]
+        new = _new(store, ready)
+        if durable and new:
+            sync_tree([node for each in new for node in each.nodes], store.store_dir)
+        moved = _place(store, new, durable=durable) if new else []
+        for leftover in (*moved, *(each.tree for each in ready)):
+            remove(leftover)
+    return [each.info for each in ready]
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Turn a full disk into the error that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = os.fsdecode(error.filename) if error.filename else None
+        raise DiskFullError("the disk is full", where=where, hint="sealift store gc") from error
+
+
+def _seal(store: LocalStore, item: Addition) -> _Ready:
+    sealed = seal(item.tree, store.links_dir, item.candidates)
+    return _Ready(item.tree, _describe(store, item, sealed), sealed.nodes)
+
+
+def _describe(store: LocalStore, item: Addition, sealed: Sealed) -> PathInfo:
+    references = tuple(sorted({*item.references, *sealed.found}))
+    sha256, size = sealed.nar
+    path = fixed_path(
+        store_dir=str(store.store_dir), name=item.name, nar_sha256=sha256, references=references
+    )
+    return PathInfo(path, sha256.hex(), size, references, time.time())
+
+
+def _new(store: LocalStore, ready: Sequence[_Ready]) -> list[_Ready]:
+    """Return what is not valid yet, once each, after a look at its references."""
+    mentioned = {path for each in ready for path in (each.info.path, *each.info.references)}
+    valid = store.valid(mentioned) - store.damaged
+    new = []
+    for each in ready:
+        missing = set(each.info.references) - valid
+        if missing:
+            raise MissingReferenceError(
+                f"{each.info.path.name} refers to {min(missing)}, which is not in the store",
+                where=str(each.tree),
+            )
+        if each.info.path not in valid:
+            valid.add(each.info.path)
+            new.append(each)
+    return new
+
+
+def _place(store: LocalStore, new: Sequence[_Ready], *, durable: bool) -> list[Path]:
+    """Rename trees into place and register them; return what stood in their way.
+
+    The database's write lock is held throughout, so of two processes that add one path the
+    second finds it valid.
+    """
+    with store.database.writing(durable=durable):
+        valid = store.valid([each.info.path for each in new]) - store.damaged
+        moved = [
+            _rename(store, each.tree, store.real(each.info.path))
+            for each in new
+            if each.info.path not in valid
+        ]
+        if durable:
+            sync_directory(store.store_dir)
+        for each in new:
+            store.database.register(each.info)
+    return moved
+
+
+def _rename(store: LocalStore, tree: Path, target: Path) -> Path:
+    """Put a tree in place; return where garbage of the same name went."""
+    aside = spare(store.store_dir)
+    with suppress(FileNotFoundError):
+        target.rename(aside)
+    tree.rename(target)
+    if not target.is_symlink() and target.is_dir():
+        settle(os.fsencode(target))
+    return aside

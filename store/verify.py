@@ -1,0 +1,219 @@
+"""Verifying: whether what is registered is what lies on the disk.
+
+All bytes are read again. Threads go over paths, and one large path gets a thread that reads
+ahead: hashing lets go of the interpreter lock. Repairing is up to a callback, because only
+builders know how an object comes about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from store.ahead import hash_tree_ahead
+from store.closure import order
+from store.nar import BadTreeError, hash_tree
+from store.path import NotAStorePathError, StorePath, fixed_path
+from store.seal import EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from store.info import PathInfo
+    from store.local import LocalStore
+
+    Repair = Callable[[PathInfo], bool]
+    Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A path whose files are not what is registered.
+
+    `reason` is `missing`, `changed` (with the hash that was found), `unreadable`, or `misnamed`
+    when the database itself contradicts the path's content address.
+    """
+
+    info: PathInfo
+    reason: str
+    found: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        checked: how many paths.
+        size: bytes of their NARs.
+        damaged: what is wrong and stays wrong.
+        repaired: what was wrong and was put right.
+        links: damaged files in `.links`; no path in good order uses them.
+        unregistered: leftovers that the collector takes away; no harm comes from them.
+        database: what SQLite finds wrong with its file.
+    """
+
+    checked: int
+    size: int
+    damaged: tuple[Damage, ...]
+    repaired: tuple[StorePath, ...]
+    links: tuple[str, ...]
+    unregistered: tuple[str, ...]
+    database: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether all that is registered is in good order."""
+        return not (self.damaged or self.links or self.database)
+
+
+def verify(
+    store: LocalStore,
+    *,
+    repair: Repair | None = None,
+    progress: Progress | None = None,
+    threads: int = 0,
+) -> VerifyReport:
+    """Check every registered path and every shared file; `threads` 0 takes all processors.
+
+    `progress` gets bytes done and bytes in all. With `repair`, damaged shared files go, and the
+    callback is asked to add each damaged path again, references first; it tells whether it did,
+    and the path is then read once more.
+    """
+    with store.session():
+        infos = store.paths()
+        check = _Check(store, sum(info.nar_size for info in infos), progress, threads)
+        damaged = check.run(infos)
+        links = _check_links(store.links_dir, check.good)
+        repaired: list[StorePath] = []
+        if repair is not None:
+            links = _drop_links(store.links_dir, links)
+            repaired = _repair(store, damaged, repair)
+        return VerifyReport(
+            checked=len(infos),
+            size=check.total,
+            damaged=tuple(each for each in damaged if each.info.path not in repaired),
+            repaired=tuple(repaired),
+            links=tuple(links),
+            unregistered=_unregistered(store, {info.path for info in infos}),
+            database=tuple(store.database.check()),
+        )
+
+
+@dataclass(slots=True)
+class _Check:
+    """One pass over paths; `good` holds the inodes of files found in good order."""
+
+    store: LocalStore
+    total: int
+    progress: Progress | None
+    threads: int
+    good: set[int] = field(default_factory=set)
+    _done: int = 0
+    _mutex: Lock = field(default_factory=Lock)
+
+    def run(self, infos: Sequence[PathInfo]) -> list[Damage]:
+        """Check paths, the largest first so that no thread is left with it at the end."""
+        threads = self.threads or len(os.sched_getaffinity(0))
+        by_size = sorted(infos, key=lambda info: info.nar_size, reverse=True)
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(lambda info: self.one(info, threads), by_size))
+        return [damage for damage in found if damage is not None]
+
+    def one(self, info: PathInfo, threads: int) -> Damage | None:
+        """Check one path."""
+        inodes: set[int] = set()
+        ahead = threads > 1 and info.nar_size * threads > self.total
+        damage = _check_path(self.store, info, inodes, ahead=ahead)
+        with self._mutex:
+            if damage is None:
+                self.good |= inodes
+            self._done += info.nar_size
+            if self.progress is not None:
+                self.progress(self._done, self.total)
+        return damage
+
+
+def _check_path(
+    store: LocalStore, info: PathInfo, inodes: set[int], *, ahead: bool = False
+) -> Damage | None:
+    real = store.real(info.path)
+    try:
+        found = (hash_tree_ahead if ahead else hash_tree)(real, inodes=inodes)
+    except FileNotFoundError:
+        return Damage(info, "missing" if not os.path.lexists(real) else "unreadable")
+    except (OSError, BadTreeError) as error:
+        return Damage(info, "unreadable", str(error))
+    if found.sha256.hex() != info.nar_sha256 or found.size != info.nar_size:
+        return Damage(info, "changed", found.sha256.hex())
+    return None if _address(store, info) == info.path else Damage(info, "misnamed")
+
+
+def _address(store: LocalStore, info: PathInfo) -> StorePath:
+    return fixed_path(
+        store_dir=str(store.store_dir),
+        name=info.path.name,
+        nar_sha256=bytes.fromhex(info.nar_sha256),
+        references=info.references,
+    )
+
+
+def _check_links(links: Path, good: Collection[int]) -> list[str]:
+    """Return the shared files that are not what they are named for.
+
+    Those that a path in good order uses were just read, and need only a look at their metadata.
+    """
+    damaged = []
+    with os.scandir(links) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            status = entry.stat(follow_symlinks=False)
+            written = status.st_mtime_ns != EPOCH or not entry.is_file(follow_symlinks=False)
+            if written or (status.st_ino not in good and not _is_named_for(entry)):
+                damaged.append(entry.name)
+    return sorted(damaged)
+
+
+def _is_named_for(entry: os.DirEntry[str]) -> bool:
+    with open(entry.path, "rb") as file:  # noqa: PTH123 - as scandir gives it
+        return hashlib.file_digest(file, "sha256").hexdigest() == entry.name.removesuffix("-x")
+
+
+def _drop_links(links: Path, names: Sequence[str]) -> list[str]:
+    """Remove damaged shared files, so that what is added again does not share the damage."""
+    for name in names:
+        (links / name).unlink(missing_ok=True)
+    return []
+
+
+def _repair(store: LocalStore, damaged: Sequence[Damage], repair: Repair) -> list[StorePath]:
+    repaired: list[StorePath] = []
+    for info in order({each.info.path: each.info for each in damaged}):
+        with store.replacing(info.path):
+            if repair(info) and _is_good(store, info.path):
+                repaired.append(info.path)
+    return repaired
+
+
+def _is_good(store: LocalStore, path: StorePath) -> bool:
+    """Read once more what a repair has added, and registered anew."""
+    info = store.info(path)
+    return info is not None and _check_path(store, info, set()) is None
+
+
+def _unregistered(store: LocalStore, registered: Collection[StorePath]) -> tuple[str, ...]:
+    found = []
+    for name in sorted(os.listdir(store.store_dir)):  # noqa: PTH208 - names are all we need
+        try:
+            path = StorePath.parse(name)
+        except NotAStorePathError:
+            continue
+        if path not in registered and store.info(path) is None:
+            found.append(name)
+    return tuple(found)
