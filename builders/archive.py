@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
+_NOTHING = "nothing more"
 _BUFFER = 1 << 20
 _FEED = 1 << 16
 _MEMORY = 256 << 20
@@ -94,8 +95,6 @@ def unpack_deb(file: Path, tree: Tree, policy: Policy = PLAIN, limits: Limits = 
         for name, section in ar_members(stream):
             if name.startswith("data.tar"):
                 tree.fill(_decompressed(name, section), policy, limits)
-                return
-        raise BadArchiveError("it holds no data.tar")
 
 
 def ar_members(stream: IO[bytes]) -> Iterator[tuple[str, Section]]:
@@ -114,15 +113,16 @@ def ar_members(stream: IO[bytes]) -> Iterator[tuple[str, Section]]:
         if name.startswith(wanted):
             if wanted == "debian-binary":
                 _check_format(section.read())
-            wanted = next(expected, "\n")
-            yield name, section
+            else:
+                yield name, section
+            wanted = next(expected, _NOTHING)
         elif not name.startswith("_"):
             raise BadArchiveError(f"{wanted} should stand here", member=name)
         while section.read(_BUFFER):
             pass
         if size % 2 and stream.read(1) != b"\n":
             raise BadArchiveError("the archive is cut short", member=name)
-    if wanted != "\n":
+    if wanted != _NOTHING:
         raise BadArchiveError(f"it holds no {wanted}")
 
 
