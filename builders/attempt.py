@@ -60,6 +60,10 @@ class AttemptError(Exception):
         self.passing = passing
 
 
+class UnreachableError(AttemptError):
+    """No connection came about: the fault is not this file's."""
+
+
 class OtherBytesError(AttemptError):
     """A whole file came, and it is another one."""
 
@@ -187,26 +191,30 @@ def _translate(fault: exceptions.HTTPError, patience: Patience) -> AttemptError:
         cause: Exception = fault.reason
     else:
         cause = fault
-    passing = True
+    passing, kind = True, AttemptError
     # The order matters: a refused connection is a kind of connect timeout to urllib3.
     match cause:
         case exceptions.NameResolutionError():
-            reason = "no such host"
+            reason, kind = "no such host", UnreachableError
         case exceptions.NewConnectionError():
-            reason = f"no connection ({_root(cause)})"
+            reason, kind = f"no connection ({_root(cause)})", UnreachableError
         case exceptions.ConnectTimeoutError():
-            reason = f"no connection within {patience.connect:g} s"
+            reason, kind = f"no connection within {patience.connect:g} s", UnreachableError
         case exceptions.TimeoutError():
             reason = f"sent nothing for {patience.read:g} s"
         case exceptions.SSLError():
-            reason, passing = f"its certificate does not hold ({_root(cause)})", False
+            reason, passing, kind = (
+                f"its certificate does not hold ({_root(cause)})",
+                False,
+                UnreachableError,
+            )
         case exceptions.IncompleteRead():
             reason = f"ended early: {cause.expected} bytes were still to come"
         case exceptions.ProtocolError() | exceptions.ProxyError():
             reason = f"broke off ({_root(cause)})"
         case _:
             reason, passing = f"cannot be asked ({_root(cause)})", False
-    return AttemptError(reason, passing=passing)
+    return kind(reason, passing=passing)
 
 
 def _root(fault: BaseException) -> str:

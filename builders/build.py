@@ -17,6 +17,7 @@ from builders import sandbox
 from builders.derive import script_files
 from builders.recipe import EMPTY
 from builders.sandbox import NO_BINDS, Room, SandboxMode
+from store.database import DiskFullError
 from store.errors import Error
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from builders.step import Step
 
 _TAIL = 20
+_ROOM = 1 << 16
+"""Bytes; with less than this free, a failure is put down to the disk."""
 
 
 class BuildError(Error):
@@ -43,11 +46,12 @@ class BuildError(Error):
         reason: str,
         *,
         where: str | None = None,
+        expected: str | None = None,
         got: str | None = None,
         hint: str | None = None,
         lines: Sequence[str] = (),
     ) -> None:
-        super().__init__(reason, where=where, got=got, hint=hint)
+        super().__init__(reason, where=where, expected=expected, got=got, hint=hint)
         self.lines = tuple(lines)
 
 
@@ -102,6 +106,7 @@ class Build:
         Raises:
             BuildError: if the command cannot start or ends with anything but 0.
             SandboxError: if this machine cannot make a sandbox.
+            DiskFullError: if it failed and there is no room left.
             StoppedError: if the whole build was told to stop.
         """
         self.log.write("$ " + " ".join(argv) + "\n")
@@ -110,6 +115,7 @@ class Build:
         else:
             code = self._run_enclosed(argv, env, cwd or self.work, scratch, binds)
         if code != 0:
+            self._check_room()
             raise self.error(f"{Path(argv[0]).name} {_ending(code)}")
 
     def run_script(self, arguments: Mapping[str, Any]) -> None:
@@ -176,6 +182,17 @@ class Build:
             return self.children.run(argv, env=_environment(own | dict(env)), cwd=cwd, log=self.log)
         except OSError as fault:
             raise self.error(f"{argv[0]} cannot start: {fault.strerror}") from fault
+
+    def _check_room(self) -> None:
+        """Say the cause, not its hundred consequences.
+
+        Raises:
+            DiskFullError: if nothing more can be written where the build works.
+        """
+        if shutil.disk_usage(self.work).free < _ROOM:
+            raise DiskFullError(
+                f"{self.step.key}: the disk is full", where=str(self.work), hint="sealift store gc"
+            )
 
     def _etc(self) -> Path:
         etc = self.work.parent / "etc"

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from builders.attempt import AttemptError, Connections, OtherBytesError, Patience, RangeError, bare
+from builders.attempt import (
+    AttemptError,
+    Connections,
+    OtherBytesError,
+    Patience,
+    RangeError,
+    UnreachableError,
+    bare,
+)
 from store.errors import Error, IntegrityError
 from store.hashes import Digest, parse_sri, sri
 
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from builders.step import Download
 
 _CHUNK = 1 << 18
+_HINT = "is the registry up, and is `mirrors:` in sealift.yaml right?"
 
 
 class FetchError(Error):
@@ -135,7 +144,7 @@ class Fetcher:
             f"{bare(url)} cannot be read",
             where=bare(url),
             got=str(faults[url]),
-            hint="is the registry up, and is `mirrors:` in sealift.yaml right?",
+            hint=_HINT,
         )
 
     def _attempt(self, url: str, pin: Digest, path: Path, size: int | None) -> int:
@@ -143,7 +152,8 @@ class Fetcher:
             part = _Part(file, pin.algorithm, hashlib.new(pin.algorithm))
             part.load()
             resumed = part.size > 0
-            if size is None or part.size < size:
+            whole = resumed and part.hasher.digest() == pin.value
+            if not whole and (size is None or part.size < size):
                 self._receive(url, part, self._patience.limit if size is None else size)
             if part.hasher.digest() == pin.value:
                 return part.size
@@ -182,10 +192,13 @@ def _failure(name: str, pin: Digest, faults: Mapping[str, AttemptError], hint: s
                 got=fault.got,
                 hint=hint or None,
             )
+    told = "; ".join(f"{_host(url)}: {fault}" for url, fault in faults.items())
+    if faults and all(isinstance(fault, UnreachableError) for fault in faults.values()):
+        hosts = " and ".join(dict.fromkeys(_host(url) for url in faults))
+        return FetchError(f"{hosts} cannot be reached", got=told, hint=_HINT)
     return FetchError(
         f"{name!r} cannot be fetched",
         where=bare(next(iter(faults))) if faults else None,
-        got="; ".join(f"{_host(url)} {fault}" for url, fault in faults.items())
-        or "no address is known",
-        hint="is the registry up, and is `mirrors:` in sealift.yaml right?",
+        got=told or "no address is known",
+        hint=_HINT,
     )

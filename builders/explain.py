@@ -1,0 +1,154 @@
+"""Say what a build would do, step by step, and why.
+
+Compares each step's derivation with the newest one remembered. A step whose inputs are still to
+be built has no derivation yet: what can be said of it is which of them come first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from builders.derive import FETCH
+from store.derivation import Derivation, changes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from builders.plan import Plan
+    from builders.resolve import Resolver
+    from builders.step import SourceTree, Step
+    from store.local import LocalStore
+
+SOURCES = "sources"
+"""The memo that holds each built source tree's files, by the tree's digest."""
+_SHOWN = 5
+
+
+class Action(Enum):
+    """What a build would do with a step."""
+
+    FETCH = "fetch"
+    BUILD = "build"
+    CACHED = "cached"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What would be done with a step, and why; a cached step needs no reason."""
+
+    key: str
+    name: str
+    action: Action
+    reasons: tuple[str, ...] = ()
+    size: int | None = None
+    """Bytes of a download, where the lock knows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the record of `--json`."""
+        return {
+            "key": self.key,
+            "name": self.name,
+            "action": self.action.value,
+            "reasons": list(self.reasons),
+            "size": self.size,
+        }
+
+
+def explain(
+    plan: Plan, resolver: Resolver, store: LocalStore, missing: Collection[str]
+) -> tuple[Decision, ...]:
+    """Decide for every step of the plan, in its order.
+
+    `missing` are the steps whose inputs are known and whose output is not.
+    """
+    return tuple(_decide(plan.steps[key], resolver, store, missing) for key in plan.order)
+
+
+def remember_source(store: LocalStore, tree: SourceTree) -> None:
+    """Keep a tree's files, so that a later build can name those that changed."""
+    files = {file.path: [file.sha256, file.executable] for file in tree.files}
+    store.memo_put(SOURCES, tree.digest, json.dumps(files).encode())
+
+
+def _decide(
+    step: Step, resolver: Resolver, store: LocalStore, missing: Collection[str]
+) -> Decision:
+    if step.key in resolver.paths:
+        return Decision(step.key, step.name, Action.CACHED)
+    size = step.download.size if step.download is not None else None
+    action = Action.FETCH if step.builder == FETCH else Action.BUILD
+    return Decision(step.key, step.name, action, _reasons(step, resolver, store, missing), size)
+
+
+def _reasons(
+    step: Step, resolver: Resolver, store: LocalStore, missing: Collection[str]
+) -> tuple[str, ...]:
+    known = store.last_derivation(step.key)
+    if known is None:
+        return ("no earlier download" if step.builder == FETCH else "no earlier build",)
+    old = Derivation.from_json(known[0])
+    pending = {role for role, key in step.inputs.items() if key not in resolver.paths}
+    reasons = _compare(old, step, resolver, store, pending)
+    if not reasons and step.key in missing:
+        return ("its output is no longer in the store",)
+    return (*reasons, *_first(step, pending))
+
+
+def _compare(
+    old: Derivation,
+    step: Step,
+    resolver: Resolver,
+    store: LocalStore,
+    pending: Collection[str],
+) -> tuple[str, ...]:
+    """Say what differs, as far as inputs are known."""
+    new = resolver.preview(step, {role: old.inputs[role] for role in pending if role in old.inputs})
+    return tuple(_spell(change, old, new, step, store) for change in changes(old, new))
+
+
+def _spell(change: str, old: Derivation, new: Derivation, step: Step, store: LocalStore) -> str:
+    what, _, name = change.partition(" ")
+    match what:
+        case "source":
+            told = _spell_source(old.source, step.source, store)
+        case "input":
+            told = f"input {name} changed: {_base(old.inputs, name)} → {_base(new.inputs, name)}"
+        case "argument":
+            told = f"argument changed: {name}"
+        case "script":
+            told = f"builder's script changed: {step.script}"
+        case "version":
+            told = f"builder changed: {step.builder} {old.version} → {new.version}"
+        case "fixed":
+            told = f"lock pins other bytes: {old.fixed} → {new.fixed}"
+        case _:
+            told = f"{what} changed: {getattr(old, what)} → {getattr(new, what)}"
+    return told
+
+
+def _spell_source(digest: str | None, tree: SourceTree | None, store: LocalStore) -> str:
+    kept = store.memo_get(SOURCES, digest) if digest is not None else None
+    if kept is None or tree is None:
+        return "source changed"
+    old: dict[str, Any] = json.loads(kept)
+    new: dict[str, Any] = {file.path: [file.sha256, file.executable] for file in tree.files}
+    changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+    shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
+    files = "1 file" if len(changed) == 1 else f"{len(changed)} files"
+    return f"source changed: {files} ({shown})"
+
+
+def _base(inputs: Mapping[str, str], role: str) -> str:
+    return inputs[role].rpartition("/")[2] if role in inputs else "none"
+
+
+def _first(step: Step, pending: Collection[str]) -> tuple[str, ...]:
+    keys = sorted({step.inputs[role] for role in pending})
+    if not keys:
+        return ()
+    shown = ", ".join(keys[:_SHOWN])
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return (f"to be made first: {shown}{more}",)

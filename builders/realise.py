@@ -1,0 +1,144 @@
+"""From a plan to store paths: the one call that the command line makes.
+
+Resolving, scheduling, explaining and checking are modules of their own; this one joins them
+under one lock and one set of children.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from builders.command import Children
+from builders.events import Event, EventKind, ignore
+from builders.kinds import BUILDERS
+from builders.resolve import Resolver
+from builders.sandbox import SandboxMode
+from builders.schedule import Failure, Schedule, Tally
+from builders.workshop import Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builders.events import Observer
+    from builders.explain import Decision
+    from builders.fetch import Fetcher
+    from builders.kinds import Builder
+    from builders.plan import Plan
+    from store.local import LocalStore
+    from store.path import StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a plan.
+
+    Attributes:
+        outputs: key → path, of every step that is there.
+        built: key → seconds.
+        fetched: key → bytes.
+        cached: keys that needed nothing.
+        failures: each cause once.
+        skipped: key → the failed key that it needs.
+        checked: keys whose second build gave the same bytes.
+        decisions: of a dry run: what would be done, and why.
+    """
+
+    outputs: Mapping[str, StorePath]
+    built: Mapping[str, float]
+    fetched: Mapping[str, int]
+    cached: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    skipped: Mapping[str, str]
+    checked: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+
+def realise(
+    plan: Plan,
+    store: LocalStore,
+    *,
+    jobs: int | None = None,
+    keep_going: bool = False,
+    sandbox_mode: SandboxMode = SandboxMode.BUBBLEWRAP,
+    observe: Observer = ignore,
+    check: bool = False,
+    dry_run: bool = False,
+    builders: Mapping[str, Builder] = BUILDERS,
+    fetcher: Fetcher | None = None,
+) -> Result:
+    """Fetch and build what is missing; failures are in the result, each once.
+
+    Without `keep_going` nothing is started after the first failure, but what runs may end.
+    `check` builds once more what is not fetched and compares. `dry_run` only says what would be
+    done, and why. `jobs` builds run at once, by default one per core.
+
+    Raises:
+        KeyboardInterrupt: after all children are dead; nothing half done is registered.
+        SandboxError: if builds are needed and this machine cannot make a sandbox.
+    """
+    resolver = Resolver(plan, str(store.store_dir), store.realisations)
+    observe(Event(EventKind.PLANNED, total=len(plan.order), time=time.time()))
+    workshop = Workshop(store, builders, sandbox_mode, Children(), observe)
+    with store.session():
+        if dry_run:
+            return _explain(plan, resolver, store)
+        schedule = Schedule(
+            plan,
+            resolver,
+            workshop,
+            fetcher=fetcher,
+            jobs=jobs or os.cpu_count() or 1,
+            keep_going=keep_going,
+        )
+        tally = schedule.run()
+        result = _result(resolver, tally)
+        return _check(schedule, workshop, result) if check else result
+
+
+def _explain(plan: Plan, resolver: Resolver, store: LocalStore) -> Result:
+    from builders.explain import explain  # noqa: PLC0415 - only a dry run needs it
+
+    found, missing = resolver.advance()
+    decisions = explain(plan, resolver, store, missing)
+    return Result(resolver.paths, {}, {}, tuple(found), (), {}, decisions=decisions)
+
+
+def _check(schedule: Schedule, workshop: Workshop, result: Result) -> Result:
+    """Build again what is there; what was fetched is pinned by its hash already."""
+    from builders.check import Verdict, check  # noqa: PLC0415 - only asked for now and then
+
+    checked: list[str] = []
+    failures = [*result.failures]
+
+    def told(verdict: Verdict) -> None:
+        key, error = verdict.task.step.key, verdict.error
+        if error is None:
+            checked.append(key)
+        else:
+            failures.append(Failure(key, error, (key,)))
+        kind = EventKind.CHECKED if error is None else EventKind.FAILED
+        detail = "" if error is None else error.reason
+        name = verdict.task.step.name
+        workshop.observe(Event(kind, key, name, verdict.seconds, detail, time=time.time()))
+
+    check(workshop, schedule.finished_builds(), jobs=schedule.jobs, told=told)
+    return replace(result, checked=tuple(checked), failures=tuple(failures))
+
+
+def _result(resolver: Resolver, tally: Tally) -> Result:
+    return Result(
+        outputs=resolver.paths,
+        built=tally.built,
+        fetched=tally.fetched,
+        cached=tuple(tally.cached),
+        failures=tally.failures(),
+        skipped=tally.skipped,
+    )
