@@ -1,0 +1,206 @@
+"""Put a release on a head, or go back: prepare → switch → restart → health → confirm.
+
+This module carries out what the table in `deploy.rollout` says, under the head's lock, with each
+stage in the journal before its action. A command that is cut off anywhere is finished or taken
+back by whichever command comes next.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.errors import NoGenerationError, UnknownServiceError
+from deploy.events import Event, Observe, What, ignore
+from deploy.journal import Intent
+from deploy.perform import Rollout
+from deploy.release import WEB_SERVER, Release
+from deploy.rollout import Happening, Stage, advance
+from deploy.services import Changes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from deploy.head import Head
+    from deploy.profile import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a successful change did; `before` is None where nothing ran."""
+
+    generation: int
+    before: int | None
+    changes: Changes
+    seconds: float
+
+
+def deploy(head: Head, path: Path, *, by: str | None = None, observe: Observe = ignore) -> Outcome:
+    """Run the release at the store path `path` as a new generation, or go back to what ran.
+
+    A release that is current already gets no new number; what is not as it says is restarted.
+
+    Raises:
+        DeployFailedError: it was tried and taken back.
+        StrandedError: that, and what ran before does not run well either.
+        Error: it was refused before anything was touched.
+    """
+    with _changing(head, "deploy", by, observe) as who:
+        current = head.profile.current()
+        same = current is not None and head.profile.get(current).path == path
+        number = current if same and current is not None else head.profile.next_number()
+        return _roll(head, "deploy", number, path, who=who, observe=observe)
+
+
+def rollback(
+    head: Head, to: int | None = None, *, by: str | None = None, observe: Observe = ignore
+) -> Outcome:
+    """Run generation `to` again; by default the newest good one before the current.
+
+    Needs nothing but what is on the head.
+
+    Raises:
+        NoGenerationError: there is none to go to.
+        DeployFailedError: as for `deploy`.
+    """
+    with _changing(head, "rollback", by, observe) as who:
+        target = _target(head, to)
+        return _roll(head, "rollback", target.number, target.path, who=who, observe=observe)
+
+
+def start(
+    head: Head,
+    names: Collection[str] = (),
+    *,
+    by: str | None = None,
+    observe: Observe = ignore,
+) -> Changes:
+    """Run the current generation, or just start `names`; return when they are healthy.
+
+    Raises:
+        UnhealthyError: one is not; it is left to the service manager, which tries again.
+    """
+    with _changing(head, "start", by, observe):
+        wanted = current_release(head)
+        if names:
+            _known(wanted, names)
+            head.services.start(names)
+            changes = Changes(started=tuple(names))
+        else:
+            head.prepare(wanted, observe)
+            changes = head.restart(wanted, reload=False, observe=observe)
+        head.check(wanted, names or None, observe)
+        return changes
+
+
+def stop(
+    head: Head,
+    names: Collection[str] = (),
+    *,
+    by: str | None = None,
+    observe: Observe = ignore,
+) -> None:
+    """Stop `names`, or everything with the service manager; generations stay."""
+    with _changing(head, "stop", by, observe):
+        if names:
+            _known(current_release(head), names)
+            head.services.stop(names)
+        else:
+            head.services.shutdown()
+        for name in names or ("everything",):
+            observe(Event(What.STOPPED, name))
+
+
+def restart(
+    head: Head,
+    names: Collection[str] = (),
+    *,
+    by: str | None = None,
+    observe: Observe = ignore,
+) -> None:
+    """Stop and start `names`, or every service; return when they are healthy.
+
+    Raises:
+        UnhealthyError: one is not; it is left to the service manager, which tries again.
+    """
+    with _changing(head, "restart", by, observe):
+        wanted = current_release(head)
+        _known(wanted, names)
+        if not names:
+            head.services.shutdown()
+            head.restart(wanted, reload=False, observe=observe)
+        else:
+            head.services.stop(names)
+            head.services.start(names)
+        head.check(wanted, names or None, observe)
+
+
+def current_release(head: Head) -> Release:
+    """Return what the current generation runs.
+
+    Raises:
+        NoGenerationError: nothing was deployed yet.
+    """
+    current = head.profile.current()
+    if current is None:
+        raise NoGenerationError(f"nothing is deployed on {head.name}", hint="sealift deploy")
+    return head.load(head.profile.get(current).path)
+
+
+def repair(head: Head, observe: Observe = ignore) -> Intent | None:
+    """Finish or take back what a killed command left; return its intent. Needs the lock."""
+    intent = head.journal.read()
+    head.profile.sweep()
+    if intent is None:
+        return None
+    rollout = Rollout(head, intent, ignore, live=False)
+    end = rollout.run(advance(intent.stage, Happening.CUT))
+    current = head.profile.current()
+    observe(Event(What.REPAIRED, intent.action, f"{end.value}, generation {current or 'none'}"))
+    return intent
+
+
+@contextmanager
+def _changing(head: Head, action: str, by: str | None, observe: Observe) -> Iterator[str]:
+    """Hold the head's lock, with everything a killed command left repaired."""
+    who = by or f"{getpass.getuser()}@{socket.gethostname()}"
+    with head.lock.hold(who, action), head.session():
+        repair(head, observe)
+        yield who
+
+
+def _target(head: Head, to: int | None) -> Generation:
+    if to is not None:
+        return head.profile.get(to)
+    found = head.profile.before(head.profile.current())
+    if found is None:
+        raise NoGenerationError("there is no good generation to go back to", hint="sealift history")
+    return found
+
+
+def _known(wanted: Release, names: Collection[str]) -> None:
+    have = {*wanted.services, *([WEB_SERVER] if wanted.web else [])}
+    for name in names:
+        if name not in have:
+            known = ", ".join(sorted(have))
+            raise UnknownServiceError(f"there is no service {name!r}", got=f"there are: {known}")
+
+
+def _roll(
+    head: Head, action: str, number: int, path: Path, *, who: str, observe: Observe
+) -> Outcome:
+    began = time.monotonic()
+    before = head.profile.current()
+    running = head.services.alive()
+    intent = Intent(action, before, number, str(path), Stage.INTENDED, who, time.time(), running)
+    rollout = Rollout(head, intent, observe)
+    end = rollout.run(Stage.LOCKED)
+    if end is not Stage.CONFIRMED:
+        raise rollout.failure(end)
+    head.tidy(head.load(path))
+    return Outcome(number, before, rollout.changes, time.monotonic() - began)

@@ -1,0 +1,125 @@
+"""What can go wrong on a head, in words an operator can act on.
+
+Exit codes: 5 says that the head went back by itself, 4 that it is neither well on the new
+generation nor on the old one, 6 that nothing was touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from store.errors import Error, InputError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class HeadError(Error):
+    """A head that cannot do what was asked; it runs what it ran before."""
+
+    slug = "head-refused"
+    exit_code = 6
+
+
+class BadReleaseError(InputError):
+    """A store path that is no release, or one whose description cannot be used."""
+
+    slug = "bad-release"
+
+
+class ClosureIncompleteError(IntegrityError):
+    """A release of which a part is not in the head's store."""
+
+    slug = "closure-incomplete"
+
+
+class HeadLockedError(HeadError):
+    """Another operator changes this head just now."""
+
+    slug = "head-locked"
+
+
+class PortTakenError(HeadError):
+    """A port that the release needs belongs to a process that is not ours."""
+
+    slug = "port-taken"
+
+
+class NoGenerationError(HeadError):
+    """A generation that the head does not have."""
+
+    slug = "no-generation"
+
+
+class UnknownServiceError(InputError):
+    """A name that the current release does not know."""
+
+    slug = "unknown-service"
+
+
+class ManagerError(HeadError):
+    """The service manager does not start, does not answer or does not obey."""
+
+    slug = "manager-failed"
+
+
+class WebServerError(HeadError):
+    """The web server refuses its configuration."""
+
+    slug = "web-server-refused"
+
+
+class UnhealthyError(HeadError):
+    """A service that does not answer as its release says.
+
+    Attributes:
+        service: its name in the release.
+        request: the probe, as in `GET http://127.0.0.1:5010/health`.
+        log: the last lines that it wrote.
+    """
+
+    slug = "unhealthy"
+    exit_code = 7
+
+    def __init__(
+        self, reason: str, *, service: str, request: str, got: str, log: Sequence[str] = ()
+    ) -> None:
+        super().__init__(
+            reason,
+            where=service,
+            expected=request,
+            got="\n".join((got, *log)),
+            hint=f"sealift logs {service}",
+        )
+        self.service = service
+        self.request = request
+        self.log = tuple(log)
+
+
+class DeployFailedError(Error):
+    """A release that was tried and taken back.
+
+    Attributes:
+        service: the service that failed, where one did.
+        request: the probe that failed, where one did.
+        log: the last lines of that service.
+    """
+
+    slug = "rolled-back"
+    exit_code = 5
+
+    def __init__(self, reason: str, *, cause: Error, hint: str) -> None:
+        super().__init__(
+            reason, where=cause.where, expected=cause.expected, got=cause.got, hint=hint
+        )
+        self.cause = cause
+        self.service = getattr(cause, "service", None)
+        self.request = getattr(cause, "request", None)
+        self.log: tuple[str, ...] = getattr(cause, "log", ())
+
+
+class StrandedError(DeployFailedError):
+    """The release failed, and the generation before does not run well either."""
+
+    slug = "partial"
+    exit_code = 4

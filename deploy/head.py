@@ -1,0 +1,257 @@
+"""A head: the machine on which a release runs, as the rollout sees it.
+
+`Head` is what `deploy.activate` needs; `LocalHead` is the embedded one of this machine: supervisor
+and nginx under one folder, without root, sshd or systemd.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from deploy import (
+    credentials,
+    durable,
+    health,
+    logs,
+    nginx,
+    orphans,
+    probes,
+    programs,
+    release,
+    state,
+)
+from deploy.checks import checks, echo
+from deploy.errors import ClosureIncompleteError, PortTakenError
+from deploy.journal import Journal
+from deploy.layout import Layout
+from deploy.lock import HeadLock
+from deploy.ports import listeners
+from deploy.profile import Profile
+from deploy.release import WEB_SERVER, Release
+from deploy.services import Changes
+from deploy.settings import Settings
+from deploy.supervisor import Supervisor
+from store.closure import MissingReferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from deploy.events import Observe
+    from deploy.services import Program, ServiceManager
+    from store.local import LocalStore
+
+LOG_LINES = 20
+FRESH = 60.0
+"""Seconds; a log that was not written to for longer has nothing to say about a failure."""
+GLANCE = 3.0
+"""Seconds that a service gets to answer when it is only looked at."""
+
+
+class Head(Protocol):
+    """A machine that runs releases. Everything but `prepare` may be called again after a cut."""
+
+    @property
+    def name(self) -> str:
+        """The name in the inventory."""
+        ...
+
+    @property
+    def lock(self) -> HeadLock:
+        """The lock for every change."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The intent of the change under way."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """The generations."""
+        ...
+
+    @property
+    def services(self) -> ServiceManager:
+        """What keeps the services running."""
+        ...
+
+    def session(self) -> AbstractContextManager[None]:
+        """Keep the store's collector out during the block."""
+        ...
+
+    def load(self, path: Path) -> Release:
+        """Read the release at a store path."""
+        ...
+
+    def prepare(self, wanted: Release, observe: Observe) -> None:
+        """Do all that can fail, without touching what runs."""
+        ...
+
+    def restart(self, wanted: Release, *, reload: bool, observe: Observe) -> Changes:
+        """Run what `wanted` says; with `reload`, the web server reads its files in any case."""
+        ...
+
+    def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
+        """Return when the services (all, or just `names`) are healthy."""
+        ...
+
+    def tidy(self, wanted: Release) -> None:
+        """Remove what only earlier releases needed."""
+        ...
+
+
+class LocalHead:
+    """The embedded head under the `var` folder of a store."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        state_dir: Path,
+        settings: Settings | None = None,
+        *,
+        name: str = "local",
+        manager: ServiceManager | None = None,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.settings = settings or Settings()
+        self.layout = Layout(store.var_dir, state_dir)
+        _make(self.layout)
+        self.lock = HeadLock(self.layout.lock)
+        self.journal = Journal(self.layout.journal)
+        self.profile = Profile(self.layout)
+        self.services: ServiceManager = manager or Supervisor(
+            self.layout, stop_seconds=self.settings.stop_seconds
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the platform."""
+        return f"http://{self.settings.address}:{self.settings.port}/"
+
+    def session(self) -> AbstractContextManager[None]:
+        """Keep the store's collector out during the block."""
+        return self.store.session()
+
+    def load(self, path: Path) -> Release:
+        """Read the release at a store path."""
+        return release.load(path)
+
+    def prepare(self, wanted: Release, observe: Observe) -> None:
+        """Check closure, ports and configuration; provide state, seeds and secrets.
+
+        Raises:
+            Error: what is missing, taken or wrong; nothing that runs was touched.
+        """
+        self._check_closure(wanted)
+        self._check_ports(wanted)
+        state.provide(self.layout, wanted.services.values(), observe)
+        self.services.check(self._programs(wanted, observe))
+        nginx.check(wanted, self.layout, self.settings)
+
+    def restart(self, wanted: Release, *, reload: bool, observe: Observe) -> Changes:
+        """Run what `wanted` says; only what differs from what runs is restarted.
+
+        The web server reads its configuration again when that differs from what it has loaded,
+        which it is asked; with `reload` in any case, because a reload may be under way.
+        """
+        stale = self._write_nginx_conf(wanted)
+        changes = self.services.apply(self._programs(wanted, observe))
+        fresh = (*changes.started, *changes.restarted)
+        if wanted.web is None or WEB_SERVER in fresh or not (reload or stale):
+            return changes
+        self.services.reload(WEB_SERVER)
+        return Changes(changes.started, changes.restarted, changes.stopped, (WEB_SERVER,))
+
+    def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
+        """Return when the services are healthy.
+
+        Raises:
+            UnhealthyError: one is not; with the request and its last lines.
+        """
+        began = time.time() - FRESH
+        every = checks(wanted, self.settings, self._revision(wanted))
+        health.check(
+            self.services,
+            [each for each in every if names is None or each.program in names],
+            self.settings,
+            log=lambda name: self.last_lines(name, LOG_LINES, since=began),
+            observe=observe,
+        )
+
+    def tidy(self, wanted: Release) -> None:
+        """Remove copies of secrets that no program of `wanted` may read."""
+        found = credentials.provide(self.layout, wanted.services.values(), lambda _: None)
+        credentials.collect(self.layout, found.values())
+
+    def answers(self, wanted: Release) -> Mapping[str, str | None]:
+        """Ask each program of `wanted` once; what is wrong with it, or nothing."""
+        every = checks(wanted, self.settings, self._revision(wanted))
+        return health.answers(every, GLANCE)
+
+    def last_lines(self, name: str, count: int, *, since: float = 0.0) -> tuple[str, ...]:
+        """Return the last lines of the logs of one service, its own output at the end."""
+        found = logs.last_lines(self.layout, name, count, since=since)
+        return tuple(line.text for line in found)
+
+    def _programs(self, wanted: Release, observe: Observe) -> tuple[Program, ...]:
+        folders = credentials.provide(self.layout, wanted.services.values(), observe)
+        return programs.programs(wanted, self.layout, self.settings, folders)
+
+    def _check_closure(self, wanted: Release) -> None:
+        try:
+            self.store.closure([self.store.parse(wanted.path)])
+        except MissingReferenceError as error:
+            raise ClosureIncompleteError(
+                "the release is not complete in this head's store",
+                where=str(wanted.path),
+                got=f"missing: {error.where}",
+                hint="sealift store verify --repair, or build it again",
+            ) from error
+
+    def _check_ports(self, wanted: Release) -> None:
+        wants = {programs.port(each, self.settings): each.name for each in wanted.services.values()}
+        if wanted.web is not None:
+            wants[self.settings.port] = WEB_SERVER
+        ours = self._groups()
+        for found in listeners(wants):
+            if found.group not in ours:
+                raise PortTakenError(
+                    f"{wants[found.port]} needs port {found.port}, which is taken",
+                    where=self.name,
+                    got=str(found),
+                    hint="stop that process, or set another port or port_offset",
+                )
+
+    def _groups(self) -> frozenset[int]:
+        """Return the process groups of this head; a program leads its own."""
+        if not self.services.alive():
+            return orphans.groups(self.layout)
+        return frozenset(each.pid for each in self.services.processes().values() if each.pid)
+
+    def _write_nginx_conf(self, wanted: Release) -> bool:
+        """Write the configuration; tell whether the running web server has another one."""
+        if wanted.web is None:
+            return False
+        site = self.layout.profile / "nginx" / "site.conf"
+        text = nginx.render(wanted, self.layout, self.settings, site=site).encode()
+        conf = self.layout.nginx_conf
+        if not conf.is_file() or conf.read_bytes() != text:
+            durable.write(conf, text)
+            return True
+        return probes.ask(echo(self.settings, self._revision(wanted)), GLANCE) is not None
+
+    def _revision(self, wanted: Release) -> str:
+        return "" if wanted.web is None else nginx.revision(wanted, self.layout, self.settings)
+
+
+def _make(layout: Layout) -> None:
+    """Make the folders of a head; its secrets are for the owner alone."""
+    for folder in (layout.run_dir, layout.log_dir, layout.records_dir, layout.profiles_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    for folder in (layout.secrets_dir, layout.credentials_dir):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)

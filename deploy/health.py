@@ -1,0 +1,154 @@
+"""Whether a release runs well: every service answers, N times in a row, and stays up.
+
+All services are asked in parallel. A process that ends while it is looked at is a failure at
+once, also when it had answered; at the end each must still be the process that it was.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from threading import Event as Flag
+from typing import TYPE_CHECKING
+
+from deploy.errors import UnhealthyError
+from deploy.events import Event, Observe, What
+from deploy.probes import Request, ask
+from deploy.services import Phase, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from deploy.services import ServiceManager
+    from deploy.settings import Settings
+
+SLOWEST = 0.2
+"""Seconds between two questions to a service that has not answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The requests by which one program shows that it is healthy, and how long it may take."""
+
+    program: str
+    requests: tuple[Request, ...]
+    timeout: float
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks whether one program is still the process that was seen first."""
+
+    manager: ServiceManager
+    program: str
+    seen: tuple[int | None, float | None] | None = None
+
+    def trouble(self) -> str | None:
+        """Return what is wrong with the process, or nothing."""
+        process = self.manager.processes().get(self.program)
+        if process is None:
+            return "the service manager does not know it"
+        if process.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
+            return f"the process has ended: {process.note or process.phase.value}"
+        return self._compare(process)
+
+    def settled(self) -> bool:
+        """Tell whether the process has been up long enough to count as running."""
+        process = self.manager.processes().get(self.program)
+        return process is not None and process.phase is Phase.RUNNING
+
+    def _compare(self, process: Process) -> str | None:
+        if process.pid is None:
+            return None
+        identity = (process.pid, process.since)
+        if self.seen is None:
+            self.seen = identity
+        return None if identity == self.seen else "the process died and was started again"
+
+
+def check(
+    manager: ServiceManager,
+    checks: Sequence[Check],
+    settings: Settings,
+    *,
+    log: Callable[[str], Sequence[str]],
+    observe: Observe,
+) -> None:
+    """Return when all `checks` are satisfied; `log` gives a program's last lines.
+
+    Raises:
+        UnhealthyError: the first program that is not, with the request and what came of it.
+    """
+    stop = Flag()
+    watches = {each.program: Watch(manager, each.program) for each in checks}
+    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
+        jobs = {
+            pool.submit(_one, each, watches[each.program], settings, stop): each for each in checks
+        }
+        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+        stop.set()
+    for job in done:
+        if (error := job.exception()) is not None:
+            raise _with_log(error, log)
+    for each in checks:
+        if (trouble := watches[each.program].trouble()) is not None:
+            raise _with_log(_unhealthy(each, each.requests[0], trouble), log)
+        observe(Event(What.HEALTHY, each.program, str(each.requests[0])))
+
+
+def answers(checks: Sequence[Check], timeout: float) -> Mapping[str, str | None]:
+    """Ask each program's first question once, all in parallel; what is wrong, or nothing."""
+    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
+        found = pool.map(lambda each: ask(each.requests[0], timeout), checks)
+        return dict(zip((each.program for each in checks), found, strict=True))
+
+
+def _one(check: Check, watch: Watch, settings: Settings, stop: Flag) -> None:
+    deadline = time.monotonic() + check.timeout
+    for request in check.requests:
+        _row(check, request, watch, settings, stop=stop, deadline=deadline)
+    while not watch.settled() and not stop.is_set():
+        _look(check, check.requests[0], watch, None, deadline)
+        stop.wait(settings.probe_interval)
+
+
+def _row(
+    check: Check, request: Request, watch: Watch, settings: Settings, *, stop: Flag, deadline: float
+) -> None:
+    """Ask until `probes` answers in a row were good."""
+    good, pause = 0, settings.probe_interval / 2
+    while good < settings.probes and not stop.is_set():
+        left = max(0.1, deadline - time.monotonic())
+        wrong = ask(request, min(settings.probe_timeout, left))
+        _look(check, request, watch, wrong, deadline)
+        good = 0 if wrong else good + 1
+        pause = min(pause * 1.5, SLOWEST) if wrong else settings.probe_interval
+        if good < settings.probes:
+            stop.wait(pause)
+
+
+def _look(check: Check, request: Request, watch: Watch, wrong: str | None, deadline: float) -> None:
+    trouble = watch.trouble()
+    if trouble is not None:
+        raise _unhealthy(check, request, trouble)
+    if time.monotonic() > deadline:
+        late = f"not healthy after {check.timeout:g} s: {wrong or 'not up long enough'}"
+        raise _unhealthy(check, request, late)
+
+
+def _unhealthy(check: Check, request: Request, got: str) -> UnhealthyError:
+    reason = f"{check.program} is not healthy"
+    return UnhealthyError(reason, service=check.program, request=str(request), got=got)
+
+
+def _with_log(error: BaseException, log: Callable[[str], Sequence[str]]) -> BaseException:
+    if not isinstance(error, UnhealthyError):
+        return error
+    return UnhealthyError(
+        error.reason,
+        service=error.service,
+        request=error.request,
+        got=str(error.got),
+        log=log(error.service),
+    )

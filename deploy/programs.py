@@ -1,0 +1,90 @@
+"""What a head runs for a release: services with their ports, state and environment filled in.
+
+Pure: a release and the head's settings go in, programs come out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.release import WEB_SERVER, Release, Service
+from deploy.services import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from deploy.layout import Layout
+    from deploy.settings import Settings
+
+MARK = "SEALIFT_HEAD"
+"""The variable by which processes of a head are known, should their manager die."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def programs(
+    release: Release, layout: Layout, settings: Settings, credentials: Mapping[str, Path]
+) -> tuple[Program, ...]:
+    """Return what runs for `release`; `credentials` maps services to the folders they may read."""
+    found = [
+        _service(service, layout, settings, credentials.get(service.name))
+        for _, service in sorted(release.services.items())
+    ]
+    if release.web is not None:
+        found.append(_web(release.web.executable, layout, settings))
+    return tuple(found)
+
+
+def port(service: Service, settings: Settings) -> int:
+    """Return the port that `service` listens on, on this head."""
+    return service.port + settings.port_offset
+
+
+def _service(
+    service: Service, layout: Layout, settings: Settings, credentials: Path | None
+) -> Program:
+    state = layout.state(service.name)
+    words = {"{port}": str(port(service, settings)), "{state}": str(state)}
+    own = {key: _fill(value, words) for key, value in service.env.items()}
+    secret = {"CREDENTIALS_DIRECTORY": str(credentials)} if credentials else {}
+    return Program(
+        name=service.name,
+        command=tuple(_fill(word, words) for word in service.command),
+        directory=service.cwd,
+        environment={**_base(service.name, state, layout), **own, **secret},
+        log=layout.log(service.name),
+        start_seconds=settings.start_seconds,
+        stop_seconds=settings.stop_seconds,
+    )
+
+
+def _web(executable: Path, layout: Layout, settings: Settings) -> Program:
+    words = ("-p", f"{layout.var_dir}/", "-c", str(layout.nginx_conf))
+    return Program(
+        name=WEB_SERVER,
+        command=(str(executable), *words),
+        directory=layout.var_dir,
+        environment=_base(WEB_SERVER, layout.head_dir, layout),
+        log=layout.log(WEB_SERVER),
+        start_seconds=settings.start_seconds,
+        stop_seconds=settings.stop_seconds,
+    )
+
+
+def _base(name: str, home: Path, layout: Layout) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PATH": PATH,
+        # The store is read-only for everybody but root, whom Python would let write caches there.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "SEALIFT_SERVICE": name,
+        MARK: str(layout.head_dir),
+    }
+
+
+def _fill(text: str, words: Mapping[str, str]) -> str:
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text

@@ -1,0 +1,222 @@
+"""A release as it lies in the store: which services run, which web roots are served, and how.
+
+`parse` is strict: what it lets through can be rendered. Values only, read from `release.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.errors import BadReleaseError
+from deploy.fields import Fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+FORMAT = 1
+NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,63}")
+WEB_SERVER = "nginx"
+"""The name that the web server goes by among the services."""
+
+
+class Probe(Enum):
+    """How a service shows that it is healthy."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    WEBSOCKET = "websocket"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One probe; `timeout` is in seconds from the start to the first healthy answer."""
+
+    probe: Probe
+    path: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A location of the web server that leads to a service or a web root."""
+
+    path: str
+    strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How one artefact runs. Words of `command` and values of `env` may hold {port}, {state}."""
+
+    name: str
+    path: Path
+    port: int
+    cwd: Path
+    command: tuple[str, ...]
+    health: Health
+    state: tuple[str, ...]
+    env: Mapping[str, str]
+    secrets: tuple[str, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """A web root and the routes at which it is shown."""
+
+    name: str
+    path: Path
+    root: str
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WebServer:
+    """The web server's own store path and executable."""
+
+    path: Path
+    executable: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Everything that one generation runs; `path` is its store path."""
+
+    path: Path
+    services: Mapping[str, Service]
+    frontends: Mapping[str, Frontend]
+    web: WebServer | None
+
+    @property
+    def site_conf(self) -> Path:
+        """The locations of the web server, as the release brings them."""
+        return self.path / "nginx" / "site.conf"
+
+
+def load(path: Path) -> Release:
+    """Read the release at the store path `path`.
+
+    Raises:
+        BadReleaseError: there is no `release.json`, or it cannot be used.
+    """
+    file = path / "release.json"
+    try:
+        text = file.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "deploy what `sealift build release` made"
+        raise BadReleaseError("this is no release", where=str(path), hint=hint) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Release:
+    """Make the release described by `text`, which lies at `path`."""
+    where = f"{path}/release.json"
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BadReleaseError(f"not JSON: {error}", where=where) from error
+    fields = Fields(document, where)
+    if fields.integer("format") != FORMAT:
+        raise BadReleaseError("made by another version of sealift", where=f"{where}: format")
+    services = {name: _service(name, each) for name, each in fields.mapping("services")}
+    frontends = {name: _frontend(name, each) for name, each in fields.mapping("frontends")}
+    server = fields.optional("nginx")
+    fields.end()
+    release = Release(path, services, frontends, _web(server) if server else None)
+    _check(release, where)
+    return release
+
+
+def _service(name: str, fields: Fields) -> Service:
+    service = Service(
+        name=_name(name, fields.where),
+        path=fields.path("path"),
+        port=fields.integer("port", low=1, high=65535),
+        cwd=fields.path("cwd"),
+        command=fields.strings("command"),
+        health=_health(fields.child("health")),
+        state=tuple(_inside(each, fields.where) for each in fields.strings("state", default=())),
+        env=fields.string_map("env"),
+        secrets=tuple(_name(e, fields.where) for e in fields.strings("secrets", default=())),
+        routes=tuple(_route(each) for each in fields.children("routes")),
+    )
+    fields.end()
+    if not service.command or not service.command[0].startswith("/"):
+        raise BadReleaseError("the command must begin with an absolute path", where=fields.where)
+    return service
+
+
+def _frontend(name: str, fields: Fields) -> Frontend:
+    routes = tuple(_route(each) for each in fields.children("routes"))
+    root = _inside(fields.string("root"), fields.where)
+    frontend = Frontend(_name(name, fields.where), fields.path("path"), root, routes)
+    fields.end()
+    return frontend
+
+
+def _health(fields: Fields) -> Health:
+    health = Health(
+        probe=Probe(fields.string("probe", among=[each.value for each in Probe])),
+        path=fields.string("path", default="/"),
+        timeout=fields.number("timeout", default=30.0),
+    )
+    fields.end()
+    if not re.fullmatch(r"/[!-~]*", health.path):
+        raise BadReleaseError(
+            "a health path begins with a slash and has no blanks", where=fields.where
+        )
+    return health
+
+
+def _route(fields: Fields) -> Route:
+    route = Route(fields.string("path"), fields.boolean("strip", default=False))
+    fields.boolean("upgrade", default=False)
+    fields.number("timeout", default=60.0)
+    fields.string("body_limit", default="16m")
+    fields.end()
+    if not re.fullmatch(r"/[!-~]*", route.path):
+        raise BadReleaseError("a route begins with a slash and has no blanks", where=fields.where)
+    return route
+
+
+def _web(fields: Fields) -> WebServer:
+    server = WebServer(fields.path("path"), fields.path("executable"))
+    fields.end()
+    return server
+
+
+def _name(text: str, where: str) -> str:
+    if not NAME.fullmatch(text):
+        raise BadReleaseError("this name cannot be used", where=where, got=repr(text))
+    return text
+
+
+def _inside(text: str, where: str) -> str:
+    parts = Path(text).parts
+    if not parts or text.startswith("/") or ".." in parts or not text.isprintable():
+        raise BadReleaseError("a path must stay inside its artefact", where=where, got=repr(text))
+    return text
+
+
+def _check(release: Release, where: str) -> None:
+    if release.web is None and release.frontends:
+        raise BadReleaseError("frontends need a web server", where=where)
+    if WEB_SERVER in release.services:
+        raise BadReleaseError(f"no service may be called {WEB_SERVER!r}", where=where)
+    twice = _repeated(service.port for service in release.services.values())
+    if twice is not None:
+        raise BadReleaseError("two services have the same port", where=where, got=str(twice))
+
+
+def _repeated(ports: Iterable[int]) -> int | None:
+    seen: set[int] = set()
+    for port in ports:
+        if port in seen:
+            return port
+        seen.add(port)
+    return None

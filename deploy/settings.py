@@ -1,0 +1,24 @@
+"""What can be set for one head: its ports, and how patient it is. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of a head; seconds throughout.
+
+    `port` is the web server's; `port_offset` is added to every service's own. A service is
+    healthy after `probes` good answers in a row; each answer must come within `probe_timeout`.
+    """
+
+    port: int = 8080
+    port_offset: int = 0
+    address: str = "127.0.0.1"
+    start_seconds: int = 1
+    stop_seconds: int = 10
+    probes: int = 3
+    probe_interval: float = 0.05
+    probe_timeout: float = 10.0
+    web_timeout: float = 15.0

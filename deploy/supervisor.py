@@ -1,0 +1,213 @@
+"""supervisord as the service manager of the embedded local head.
+
+supervisord itself knows what runs with which configuration, so "what differs" is always asked of
+it and never remembered here: a command that was killed half-way leaves nothing to be trusted.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pwd
+import sys
+import time
+import xmlrpc.client
+from typing import TYPE_CHECKING, Any
+
+from deploy import durable, orphans, supervisor_conf
+from deploy.command import run
+from deploy.errors import ManagerError
+from deploy.programs import PATH
+from deploy.services import Changes, Phase, Process, Program
+from deploy.unix_rpc import calling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from deploy.layout import Layout
+
+POLL = 0.02
+LAUNCH_TIMEOUT = 30.0
+MARGIN = 5.0
+"""Seconds on top of a program's own until we call supervisord disobedient."""
+
+# supervisor.states.ProcessStates
+PHASES = {
+    0: Phase.STOPPED,
+    10: Phase.STARTING,
+    20: Phase.RUNNING,
+    30: Phase.FAILED,
+    40: Phase.STOPPING,
+    100: Phase.FAILED,
+    200: Phase.FAILED,
+    1000: Phase.FAILED,
+}
+NO_WAIT = False
+# supervisor.xmlrpc.Faults
+NOT_RUNNING, ALREADY_STARTED = 70, 60
+
+
+class Supervisor:
+    """The supervisord of one head; it may run or not."""
+
+    def __init__(self, layout: Layout, *, stop_seconds: int) -> None:
+        self._layout = layout
+        self._patience = stop_seconds + MARGIN
+
+    def alive(self) -> bool:
+        """Tell whether supervisord answers."""
+        try:
+            with self._call() as rpc:
+                return bool(rpc.getState()["statecode"] == 1)
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def check(self, programs: Sequence[Program]) -> None:
+        """Refuse what supervisord cannot carry or the machine cannot start."""
+        self._render(programs)
+        for program in programs:
+            if not os.access(program.command[0], os.X_OK):
+                reason = f"{program.name} cannot be started: {program.command[0]} is no executable"
+                raise ManagerError(reason, where=program.name)
+            if not program.directory.is_dir():
+                reason = f"{program.name} cannot be started: its folder is not there"
+                raise ManagerError(reason, where=str(program.directory))
+
+    def apply(self, programs: Sequence[Program]) -> Changes:
+        """Run exactly these programs; supervisord is started if need be.
+
+        Raises:
+            ManagerError: supervisord does not start, or a program does not stop.
+        """
+        durable.write(self._layout.supervisor_conf, self._render(programs).encode(), mode=0o600)
+        if not self.alive():
+            self._launch()
+            return Changes(started=tuple(each.name for each in programs))
+        return self._update([each.name for each in programs])
+
+    def processes(self) -> Mapping[str, Process]:
+        """Return every program; nothing if supervisord does not run."""
+        try:
+            with self._call() as rpc:
+                found = [_process(each) for each in rpc.getAllProcessInfo()]
+        except OSError:
+            return {}
+        return {each.name: each for each in found}
+
+    def start(self, names: Collection[str]) -> None:
+        """Start those that are not up."""
+        with self._call() as rpc:
+            for name in names:
+                _tolerant(rpc.startProcess, name, known=ALREADY_STARTED)
+
+    def stop(self, names: Collection[str]) -> None:
+        """Stop, and return when their process groups have ended."""
+        with self._call() as rpc:
+            for name in names:
+                _tolerant(rpc.stopProcess, name, known=NOT_RUNNING)
+        self._wait("stop", names, lambda: self._ended(names))
+
+    def reload(self, name: str) -> None:
+        """Send SIGHUP to the program's main process."""
+        with self._call() as rpc:
+            rpc.signalProcess(name, "HUP")
+
+    def shutdown(self) -> None:
+        """Stop everything, and end also what an earlier supervisord left when it was killed."""
+        if self.alive():
+            with self._call() as rpc:
+                pid = int(rpc.getPID())
+                rpc.shutdown()
+            self._wait("end", ["supervisord"], lambda: not _exists(pid))
+        orphans.end(self._layout, self._patience)
+
+    def _update(self, wanted: Sequence[str]) -> Changes:
+        with self._call() as rpc:
+            added, changed, removed = rpc.reloadConfig()[0]
+        leaving = [*changed, *removed]
+        self.stop(leaving)
+        with self._call() as rpc:
+            for name in leaving:
+                rpc.removeProcessGroup(name)
+            for name in [*changed, *added]:
+                rpc.addProcessGroup(name)
+        idle = self._idle(set(wanted) - set(changed) - set(added))
+        self.start(idle)
+        started = (*added, *idle)
+        return Changes(tuple(sorted(started)), tuple(sorted(changed)), tuple(sorted(removed)))
+
+    def _idle(self, names: Collection[str]) -> list[str]:
+        processes = self.processes()
+        return [name for name in sorted(names) if not processes[name].phase.up]
+
+    def _launch(self) -> None:
+        orphans.end(self._layout, self._patience)
+        socket = self._layout.supervisor_socket
+        _private(socket.parent)
+        conf = str(self._layout.supervisor_conf)
+        # -P: nothing from the working directory may pose as a module.
+        argv = (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", conf)
+        home = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._layout.head_dir)}
+        ended = run(argv, env=home, timeout=LAUNCH_TIMEOUT)
+        if ended.status != 0:
+            raise ManagerError("supervisord does not start", where=conf, got=ended.output.strip())
+        self._wait("start", ["supervisord"], self.alive)
+
+    def _ended(self, names: Collection[str]) -> bool:
+        processes = self.processes()
+        return all(processes[n].phase in (Phase.STOPPED, Phase.FAILED) for n in names)
+
+    def _wait(self, verb: str, names: Collection[str], done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self._patience
+        while not done():
+            if time.monotonic() > deadline:
+                reason = f"{', '.join(names)} did not {verb} within {self._patience:g} s"
+                raise ManagerError(reason, where=str(self._layout.log_dir))
+            time.sleep(POLL)
+
+    def _render(self, programs: Sequence[Program]) -> str:
+        user = pwd.getpwuid(0).pw_name if os.geteuid() == 0 else None
+        return supervisor_conf.render(programs, self._layout, user=user)
+
+    def _call(self) -> AbstractContextManager[Any]:
+        return calling(self._layout.supervisor_socket)
+
+
+def _process(info: Mapping[str, Any]) -> Process:
+    phase = PHASES[info["state"]]
+    pid = int(info["pid"]) or None
+    since = float(info["start"]) if pid else None
+    if phase is Phase.FAILED:
+        note = info["spawnerr"] or f"exited with status {info['exitstatus']}"
+        return Process(info["name"], phase, pid, since, note)
+    return Process(info["name"], phase, pid, since)
+
+
+def _tolerant(call: Callable[..., Any], name: str, *, known: int) -> None:
+    """Call for one program; that it is already so is no error."""
+    try:
+        call(name, NO_WAIT)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != known:
+            raise ManagerError(
+                f"supervisord refuses to change {name}", where=name, got=fault.faultString
+            ) from fault
+
+
+def _private(folder: Path) -> None:
+    """Make the socket's folder, or refuse one that another user has laid there."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid():
+        reason = "the folder of supervisord's socket belongs to another user"
+        raise ManagerError(reason, where=str(folder), got=f"uid {status.st_uid}")
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
