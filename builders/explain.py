@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from builders.derive import FETCH
@@ -27,24 +27,28 @@ SOURCES = "sources"
 _SHOWN = 5
 
 
-class Action(Enum):
+class Action(StrEnum):
     """What a build would do with a step."""
 
     FETCH = "fetch"
     BUILD = "build"
-    CACHED = "cached"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What would be done with a step, and why; a cached step needs no reason."""
+    """What would be done with a step that is not there, and why."""
 
     key: str
     name: str
     action: Action
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...]
     size: int | None = None
     """Bytes of a download, where the lock knows."""
+
+    @property
+    def why(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(self.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Give the record of `--json`."""
@@ -60,11 +64,12 @@ class Decision:
 def explain(
     plan: Plan, resolver: Resolver, store: LocalStore, missing: Collection[str]
 ) -> tuple[Decision, ...]:
-    """Decide for every step of the plan, in its order.
+    """Decide for every step that is not there, in the plan's order.
 
     `missing` are the steps whose inputs are known and whose output is not.
     """
-    return tuple(_decide(plan.steps[key], resolver, store, missing) for key in plan.order)
+    absent = (plan.steps[key] for key in plan.order if key not in resolver.paths)
+    return tuple(_decide(step, resolver, store, missing) for step in absent)
 
 
 def remember_source(store: LocalStore, tree: SourceTree) -> None:
@@ -76,8 +81,6 @@ def remember_source(store: LocalStore, tree: SourceTree) -> None:
 def _decide(
     step: Step, resolver: Resolver, store: LocalStore, missing: Collection[str]
 ) -> Decision:
-    if step.key in resolver.paths:
-        return Decision(step.key, step.name, Action.CACHED)
     size = step.download.size if step.download is not None else None
     action = Action.FETCH if step.builder == FETCH else Action.BUILD
     return Decision(step.key, step.name, action, _reasons(step, resolver, store, missing), size)

@@ -46,8 +46,16 @@ class Table(Mapping[Row, Function], Generic[Row, Function]):
 BUILDERS: Mapping[str, Builder] = Table(
     {
         "deb": "builders.deb:build",
+        "dist": "builders.dist:build",
+        "env": "builders.env:build",
+        "node": "builders.node:build",
+        "node-modules": "builders.npm_modules:build",
+        "pex": "builders.pex:build",
+        "pex-base": "builders.pex:build_base",
         "python": "builders.toolchain_python:build",
         "release": "builders.release:build_release",
+        "shiv": "builders.shiv:build",
+        "wheel": "builders.wheel:build",
     }
 )
 """All that builds but `fetch`, which has no `Build`: see `builders.downloads`."""
@@ -55,7 +63,11 @@ BUILDERS: Mapping[str, Builder] = Table(
 PLANNERS: Mapping[Kind, Planner] = Table(
     {
         Kind.DEB: "builders.deb:plan",
+        Kind.DIST: "builders.dist:plan",
+        Kind.ENV: "builders.env:plan",
+        Kind.PEX: "builders.pex:plan",
         Kind.RELEASE: "builders.release:plan_release",
+        Kind.SHIV: "builders.shiv:plan",
         Kind.TOOLCHAIN: "builders.kinds:plan_toolchain",
     }
 )
@@ -63,6 +75,9 @@ PLANNERS: Mapping[Kind, Planner] = Table(
 LOCKERS: Mapping[Kind, Locker] = Table(
     {
         Kind.DEB: "builders.deb_lock:lock",
+        Kind.ENV: "builders.python_resolve:lock",
+        Kind.PEX: "builders.python_resolve:lock",
+        Kind.SHIV: "builders.python_resolve:lock",
         Kind.TOOLCHAIN: "builders.kinds:lock_toolchain",
     }
 )

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from builders.derive import FETCH
 from builders.kinds import PLANNERS
 from store.errors import InputError
 
@@ -77,6 +78,12 @@ def plan(
             _merge(steps, added)
             waiting += _needed(added, steps, project)
     return arrange(steps.values(), targets)
+
+
+def fetches(plan: Plan) -> Plan:
+    """Keep of a plan only what comes from the network."""
+    order = tuple(key for key in plan.order if plan.steps[key].builder == FETCH)
+    return Plan({key: plan.steps[key] for key in order}, order, order)
 
 
 def arrange(steps: Iterable[Step], targets: Collection[str]) -> Plan:
