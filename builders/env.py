@@ -1,0 +1,100 @@
+"""Kind `env`: locked wheels joined into one environment with an interpreter.
+
+It is also a part of every Python service: one `sys.path` entry, whatever its packages. How the
+links lie is for `builders/scripts/env.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builders import wheel
+from builders.python_lock import load, lock_file, requirements_of, target_of
+from builders.step import Step
+from store.names import store_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builders.build import Build
+    from builders.project import Project
+    from builders.python_lock import PythonLock
+    from builders.recipe import Recipe
+    from builders.requirements import Requirements
+    from builders.step import SourceTree
+
+GUNICORN_MODULES = ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread")
+"""What a service that gunicorn runs loads besides its own code."""
+
+
+def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
+    """Plan a recipe of kind `env`.
+
+    Raises:
+        LockError: the lock is missing, stale or not one.
+    """
+    del source
+    requirements, lock = locked(recipe, None, project)
+    return (
+        *wheel.plan(recipe, lock.wheels, project),
+        step(recipe, lock, requirements, key=recipe.name),
+    )
+
+
+def locked(
+    recipe: Recipe, source: SourceTree | None, project: Project
+) -> tuple[Requirements, PythonLock]:
+    """Return what a recipe asks for, and the lock that answers it.
+
+    Raises:
+        LockError: the lock is missing, stale or not one.
+    """
+    requirements = requirements_of(recipe, source)
+    file = lock_file(recipe, project)
+    lock = load(file, requirements, target_of(recipe, project), name=recipe.name)
+    return requirements, lock
+
+
+def step(recipe: Recipe, lock: PythonLock, requirements: Requirements, *, key: str) -> Step:
+    """Make the step that joins a lock's wheels."""
+    names = [pinned.name for pinned in lock.wheels]
+    return Step(
+        key=key,
+        name=store_name(key),
+        recipe=recipe.name,
+        builder="env",
+        inputs={**wheel.tools(recipe), **wheel.unpacked(recipe, lock.wheels)},
+        arguments={
+            "packages": {pinned.name: pinned.version for pinned in lock.wheels},
+            "smoke": sorted(requirements.names.intersection(names)),
+            "modules": list(GUNICORN_MODULES) if "gunicorn" in names else [],
+        },
+        script="env.py",
+    )
+
+
+def build(build: Build) -> None:
+    """Join the wheels, and import what the recipe asks for.
+
+    Raises:
+        BuildError: a package imports what is not there.
+    """
+    arguments = build.step.arguments
+    build.run_script(
+        {
+            "python": build.inside(build.inputs["python"]),
+            "wheels": _pairs(wheel.unpacked_inputs(build)),
+            "smoke": arguments["smoke"],
+            "modules": arguments["modules"],
+            "about": {
+                "format": 1,
+                "name": build.step.key,
+                "env": {"packages": arguments["packages"]},
+            },
+            "out": build.inside(build.out),
+        }
+    )
+
+
+def _pairs(paths: dict[str, str]) -> Sequence[tuple[str, str]]:
+    return sorted(paths.items())

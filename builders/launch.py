@@ -1,0 +1,137 @@
+"""How a Python service starts: the launcher's plan, and what `sealift.json` says of the service.
+
+Values only; laying them into a tree is for the scripts of the kinds. `{path}` in a word stands
+for the artefact's own store path, which cannot be known inside of it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from builders.project import Project
+    from builders.recipe import Health, Recipe, Route, Service
+
+OWN_PATH = "{path}"
+GUNICORN = "gunicorn.app.wsgiapp:run"
+FLAGS = ("-I", "-B", "-u")
+"""Nothing of the caller's Python settings, no bytecode written, each printed line at once."""
+_PYTHON = ("python", "python3")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a service runs: a function of the environment, a module or a file of its own.
+
+    Attributes:
+        kind: `function` (`module:name`), `module` or `script`.
+        target: by its kind.
+        words: what follows on the command line.
+        files: where its own code starts, relative to the source.
+    """
+
+    kind: str
+    target: str
+    words: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def pex(self) -> str | None:
+        """The entry point of a PEX that differs from gunicorn."""
+        if self.kind == "function":
+            return None
+        return self.target.removesuffix(".py").replace("/", ".")
+
+
+def entry_of(recipe: Recipe) -> Entry:
+    """Say what a recipe's service runs.
+
+    Raises:
+        InputError: it has no service, or its command is no Python program.
+    """
+    service = recipe.service
+    if service is None:
+        raise InputError(f"{recipe.name} has no `service`", where=str(recipe.file))
+    if service.app is not None:
+        return _gunicorn(service)
+    program, *rest = service.command
+    if program not in _PYTHON or not rest:
+        raise InputError(
+            f"{recipe.name}: command {' '.join(service.command)!r} is not understood",
+            where=str(recipe.file),
+            expected="python FILE …, or python -m MODULE …",
+        )
+    if rest[0] == "-m" and len(rest) > 1:
+        return Entry("module", rest[1], tuple(rest[2:]), _module_files(rest[1]))
+    script = posixpath.normpath(rest[0])
+    if script.startswith(("-", "/", "../")):
+        raise InputError(
+            f"{recipe.name}: {rest[0]!r} is no file of the source", where=str(recipe.file)
+        )
+    return Entry("script", script, tuple(rest[1:]), (script,))
+
+
+def _gunicorn(service: Service) -> Entry:
+    app = service.app or ""
+    words = [app, "--bind", "127.0.0.1:{port}", "--worker-tmp-dir", "/dev/shm"]  # noqa: S108
+    if service.config:
+        words[1:1] = ["--config", service.config]
+    files = (*_module_files(app.partition(":")[0]), *filter(None, [service.config]))
+    return Entry("function", GUNICORN, tuple(words), files)
+
+
+def _module_files(module: str) -> tuple[str, ...]:
+    path = module.replace(".", "/")
+    return (f"{path}.py", f"{path}/__init__.py", f"{path}/__main__.py")
+
+
+def launch(recipe: Recipe, entry: Entry) -> dict[str, Any]:
+    """Return what the launcher reads."""
+    secrets = recipe.service.secrets if recipe.service else ()
+    return {"entry": [entry.kind, entry.target], "secrets": list(secrets)}
+
+
+def about(recipe: Recipe, command: tuple[str, ...]) -> dict[str, Any]:
+    """Return what `sealift.json` says."""
+    service = recipe.service
+    if service is None:
+        return {"format": 1, "name": recipe.name}
+    return {
+        "format": 1,
+        "name": recipe.name,
+        "service": {
+            "port": service.port,
+            "cwd": OWN_PATH,
+            "command": list(command),
+            "health": _health(service.health),
+            "state": list(service.state),
+            "env": dict(sorted(service.env.items())),
+            "secrets": list(service.secrets),
+            "routes": [_route(route) for route in service.routes],
+        },
+    }
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {"probe": health.probe.value, "path": health.path, "timeout": health.timeout}
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return {
+        "path": route.path,
+        "strip": route.strip,
+        "upgrade": route.upgrade,
+        "timeout": route.timeout,
+        "body_limit": route.body_limit,
+    }
+
+
+def state_links(recipe: Recipe, project: Project) -> dict[str, str]:
+    """Return each state path and the place outside the store that it leads to."""
+    root = project.settings.state_dir / recipe.name
+    paths = [path.rstrip("/") for path in recipe.service.state] if recipe.service else []
+    return {path: str(root / path) for path in paths}

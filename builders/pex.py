@@ -1,0 +1,139 @@
+"""Kind `pex`: a Python service as a PEX that lies unpacked in the store.
+
+Three steps on top of its wheels: their environment, the PEX of the wheels alone, made by pex
+itself, and the PEX with the service's own code, made without pex. A changed line of code changes
+the last one only. The tree is started by its launcher; that `python <path>` runs it too is what
+makes it a PEX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builders import env, wheel
+from builders.launch import (
+    FLAGS,
+    OWN_PATH,
+    about,
+    entry_of,
+    launch,
+    state_links,
+)
+from builders.step import Step
+from store.names import store_name
+
+if TYPE_CHECKING:
+    from builders.build import Build
+    from builders.project import Project
+    from builders.python_lock import PythonLock
+    from builders.recipe import Recipe
+    from builders.requirements import Requirements
+    from builders.step import SourceTree
+
+
+def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
+    """Plan a service.
+
+    Raises:
+        LockError: the lock is missing, stale or not one.
+        InputError: the service is not one that Python runs.
+    """
+    requirements, lock = env.locked(recipe, source, project)
+    return (
+        *wheel.plan(recipe, lock.wheels, project),
+        env.step(recipe, lock, requirements, key=f"{recipe.name}:env"),
+        _base(recipe, lock, requirements),
+        _final(recipe, source, project),
+    )
+
+
+def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
+    has_gunicorn = any(pinned.name == "gunicorn" for pinned in lock.wheels)
+    return Step(
+        key=f"{recipe.name}:pex-base",
+        name=store_name(f"{recipe.name}-pex-base"),
+        recipe=recipe.name,
+        builder="pex-base",
+        inputs={
+            **wheel.tools(recipe),
+            "tools": recipe.inputs["tools"],
+            **wheel.files(lock.wheels),
+            **wheel.unpacked(recipe, lock.wheels),
+        },
+        arguments={
+            "filenames": {pinned.name: pinned.filename for pinned in lock.wheels},
+            "requirements": list(requirements.lines),
+            "script": "gunicorn" if has_gunicorn else "",
+        },
+        script="pex_base.py",
+    )
+
+
+def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
+    entry = entry_of(recipe)
+    service = recipe.service
+    return Step(
+        key=recipe.name,
+        name=store_name(recipe.name),
+        recipe=recipe.name,
+        builder="pex",
+        inputs={
+            **wheel.tools(recipe),
+            "env": f"{recipe.name}:env",
+            "pex-base": f"{recipe.name}:pex-base",
+        },
+        arguments={
+            "about": about(recipe, (*FLAGS, f"{OWN_PATH}/.sealift/serve.py", *entry.words)),
+            "launch": launch(recipe, entry),
+            "entry_point": entry.pex,
+            "entries": list(entry.files),
+            "config": service.config if service else None,
+            "smoke": recipe.options.get("smoke"),
+            "state": state_links(recipe, project),
+        },
+        script="pex.py",
+        source=source,
+    )
+
+
+def build_base(build: Build) -> None:
+    """Make the PEX of the wheels alone.
+
+    Raises:
+        BuildError: pex cannot make it, or takes other wheels than those of the lock.
+    """
+    arguments = build.step.arguments
+    names = arguments["filenames"]
+    build.run_script(
+        {
+            "python": build.inside(build.inputs["python"]),
+            "tools": build.inside(build.inputs["tools"]),
+            "files": {names[name]: path for name, path in wheel.file_inputs(build).items()},
+            "wheels": {names[name]: path for name, path in wheel.unpacked_inputs(build).items()},
+            "requirements": arguments["requirements"],
+            "script": arguments["script"],
+            "out": build.inside(build.out),
+        }
+    )
+
+
+def build(build: Build) -> None:
+    """Join the PEX of the wheels and the service's own code.
+
+    Raises:
+        BuildError: the code imports what is not there, or is in the PEX's way.
+    """
+    source = build.source
+    if source is None:
+        raise build.error("the step has no source")
+    interpreter = build.inside(build.inputs["env"] / "bin" / "python3")
+    build.run_script(
+        {
+            **build.step.arguments,
+            "interpreter": interpreter,
+            "base": build.inside(build.inputs["pex-base"]),
+            "env": build.inside(build.inputs["env"]),
+            "source": build.inside(source),
+            "out": build.inside(build.out),
+        }
+    )

@@ -1,0 +1,127 @@
+"""Make a loose PEX of locked wheels with pex itself, then share what the wheels' own paths hold.
+
+Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `python` and
+`tools` (store paths; `tools` is an environment that has pex), `files` (file name → path of a
+fetched wheel), `wheels` (file name → store path of the same wheel, unpacked), `requirements`
+(lines), `script` (console script that is the entry) and `out`.
+
+pex accepts tampered wheels: their hashes were checked when they were fetched. It says nothing
+and makes an empty PEX when it is given no requirements, so that is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from compileall import compile_dir
+from filecmp import cmp
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+
+def main(
+    *,
+    python: str,
+    tools: str,
+    files: dict[str, str],
+    wheels: dict[str, str],
+    requirements: list[str],
+    script: str,
+    out: str,
+) -> None:
+    """Make the PEX at `out`."""
+    if not requirements:
+        sys.exit("no requirements: the PEX would be empty")
+    work = Path("pex-base").resolve()
+    work.mkdir()
+    run_pex(work, python=python, tools=tools, files=files, requirements=requirements, script=script)
+    pex = work / "out"
+    dists = pex / ".deps"
+    if names_in(dists) != sorted(wheels):
+        sys.exit(f"pex took other wheels than the lock names: {names_in(dists)}")
+    for name in sorted(wheels):
+        share(dists / name, Path(wheels[name]))
+    compile_bootstrap(pex / ".bootstrap")
+    for path in pex.rglob("__pycache__"):
+        if path.parent == pex:
+            shutil.rmtree(path)
+    pex.chmod(0o755)
+    pex.rename(out)
+
+
+def run_pex(
+    work: Path,
+    *,
+    python: str,
+    tools: str,
+    files: dict[str, str],
+    requirements: list[str],
+    script: str,
+) -> None:
+    """Run pex on nothing but the wheels, with nothing of the machine's settings."""
+    folder = work / "wheels"
+    folder.mkdir()
+    for name, path in sorted(files.items()):
+        (folder / name).symlink_to(path)
+    (work / "top.in").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex"]
+    argv += ["--python", f"{python}/bin/python3", "--pre-resolved-dists", str(folder)]
+    argv += ["-r", str(work / "top.in"), "--layout", "loose", "-o", str(work / "out")]
+    argv += ["--no-pypi", "--disable-cache", "--no-compile"]
+    argv += ["-c", script] if script else []
+    ours = {"PEX_IGNORE_RCFILES": "true", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+    done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
+    if done.returncode != 0:
+        sys.exit("pex could not make a PEX of the locked wheels")
+
+
+def share(ours: Path, theirs: Path) -> bool:
+    """Replace what is equal in the wheel's own path by links to it; say whether all was.
+
+    Bytecode is the wheel's alone: where a folder stays real, it is linked in.
+    """
+    names = names_in(ours)
+    kept = [name for name in names if not replace(ours / name, theirs / name)]
+    bytecode = theirs / "__pycache__"
+    if kept and bytecode.is_dir():
+        (ours / "__pycache__").symlink_to(bytecode)
+    extra = set(names_in(theirs)) - set(names) - {"__pycache__"} if theirs.is_dir() else set()
+    return not kept and not extra
+
+
+def replace(ours: Path, theirs: Path) -> bool:
+    """Replace one entry by a link if the wheel's path has the same."""
+    if ours.is_dir():
+        equal = theirs.is_dir() and share(ours, theirs)
+    else:
+        equal = theirs.is_file() and cmp(ours, theirs, shallow=False)
+    if equal and ours.is_dir():
+        shutil.rmtree(ours)
+    elif equal:
+        ours.unlink()
+    if equal:
+        ours.symlink_to(theirs)
+    return equal
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def compile_bootstrap(folder: Path) -> None:
+    """Compile PEX's own runtime; what it carries for older Pythons does not compile."""
+    compile_dir(
+        folder,
+        ddir=".bootstrap",
+        quiet=2,
+        force=True,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+if __name__ == "__main__":
+    main(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
