@@ -6,6 +6,7 @@ Every reader takes a node and returns a plain value, or says what is wrong with 
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from builders.fields import (
@@ -23,6 +24,8 @@ from builders.recipe import Health, Probe, Route
 from builders.secrets_scan import holds_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builders.fields import Node
 
 LONGEST_NAME = 64
@@ -129,8 +132,13 @@ def npm_package(node: Node) -> str:
 
 
 def variable(node: Node) -> str:
-    """Read the name of an environment variable."""
-    return _matching(node, _VARIABLE, "name of an environment variable", "JWT_SECRET_KEY")
+    """Read the name of an environment variable; what follows a `=` may be secret, so it is cut."""
+    word = text(node)
+    if _VARIABLE.match(word) is None:
+        shown = repr(word.partition("=")[0] + "=…") if "=" in word else repr(word)
+        expected = "letters, digits and _, for example JWT_SECRET_KEY"
+        raise fail(node, f"{shown} is no name of an environment variable", expected=expected)
+    return word
 
 
 def role(node: Node) -> str:
@@ -138,19 +146,20 @@ def role(node: Node) -> str:
     return _matching(node, _ROLE, "role", "python")
 
 
-def environment(node: Node) -> dict[str, str]:
+def environment(node: Node) -> Mapping[str, str]:
     """Read environment variables; passwords are refused, since recipes go into the store."""
     values = mapping(node)
     for key, value in node.entries:
         variable(key)
-        if holds_secret(key.text, text(value)):
+        # Before anything that could show the value.
+        if holds_secret(key.text, value.text):
             raise fail(
                 value,
-                f"{key.text} is given a value in the recipe",
+                f"{key.text} is given a value that looks like a secret",
                 expected="no secret in a recipe, where everyone can read it",
                 hint=f"list the name alone: secrets: [{key.text}]",
             )
-    return {name: text(value) for name, value in values.items()}
+    return MappingProxyType({name: text(value) for name, value in values.items()})
 
 
 def health(node: Node) -> Health:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builders.source_errors import SourceError
-from builders.stat_cache import settled, stamp, unchanged
+from builders.stat_cache import recall, settled, stamp, unchanged
 from builders.step import SourceFile, SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builders.recipe import SourceSpec
-    from builders.stat_cache import StatCache
+    from builders.stat_cache import Record, StatCache
 
 _FORMAT = 1
 
@@ -43,7 +43,7 @@ def collect(spec: SourceSpec, sources_dir: Path, *, cache: StatCache) -> SourceT
     root = locate(spec, sources_dir)
     above = _ignore_files_above(root, sources_dir)
     key = _key(spec, root, above)
-    known = _recall(cache, key)
+    known = recall(cache, key)
     if known is not None and _as_remembered(known, root):
         return SourceTree(Path(root), _files(known["files"]), known["digest"])
     return _look(spec, root, above, known, cache=cache, key=key)
@@ -112,22 +112,10 @@ def _ignore_files_above(root: str, sources_dir: Path) -> list[str]:
 
 def _key(spec: SourceSpec, root: str, above: Sequence[str]) -> str:
     rules = [spec.include, spec.exclude, spec.allow_secrets]
-    return json.dumps([_FORMAT, root, len(above), rules], ensure_ascii=False)
+    return json.dumps(["source", _FORMAT, root, len(above), rules], ensure_ascii=False)
 
 
-def _recall(cache: StatCache, key: str) -> dict[str, Any] | None:
-    """Return what was seen last time; what cannot be read is as good as nothing."""
-    content = cache.get(key)
-    if content is None:
-        return None
-    try:
-        known = json.loads(content)
-    except ValueError:
-        return None
-    return known if isinstance(known, dict) else None
-
-
-def _as_remembered(known: dict[str, Any], root: str) -> bool:
+def _as_remembered(known: Record, root: str) -> bool:
     return (
         unchanged(known["rules"])
         and unchanged(known["folders"], f"{root}/")
@@ -143,7 +131,7 @@ def _look(
     spec: SourceSpec,
     root: str,
     above: Sequence[str],
-    known: dict[str, Any] | None,
+    known: Record | None,
     *,
     cache: StatCache,
     key: str,

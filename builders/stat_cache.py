@@ -6,12 +6,16 @@ change could fall into the same tick of the file system's clock.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+Record: TypeAlias = "dict[str, Any]"
+"""What was seen last time, as JSON."""
 
 Stamp: TypeAlias = "list[int]"
 """Mode, size, mtime, ctime (both in nanoseconds) and inode; a folder's size is left out."""
@@ -63,3 +67,15 @@ def settled(found: Stamp, now: int) -> Stamp:
 def unchanged(rows: Iterable[Sequence[object]], root: str = "") -> bool:
     """Tell whether each row, a path below `root` and its stamp first, is as remembered."""
     return all(stamp(f"{root}{row[0]}") == row[1] for row in rows)
+
+
+def recall(cache: StatCache, key: str) -> Record | None:
+    """Return what was put under the key; what cannot be read is as good as nothing."""
+    content = cache.get(key)
+    if content is None:
+        return None
+    try:
+        known = json.loads(content)
+    except ValueError:
+        return None
+    return known if isinstance(known, dict) else None

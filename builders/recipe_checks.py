@@ -1,0 +1,110 @@
+"""Check recipes against each other: that inputs exist, no circles, one claim to a port or route."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from builders.document import load
+from builders.fields import RecipeError, mapping, nearest
+from builders.recipe import Kind, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def check(recipes: Mapping[str, Recipe]) -> None:
+    """Check all recipes of a project.
+
+    Raises:
+        RecipeError: see `builders.loader.load_recipes`.
+    """
+    for recipe in recipes.values():
+        _check_inputs(recipe, recipes)
+    _check_circles(recipes)
+    for recipe in recipes.values():
+        if recipe.kind is Kind.RELEASE:
+            _check_release(recipe, recipes)
+
+
+def members(release: Recipe, recipes: Mapping[str, Recipe]) -> Sequence[str]:
+    """Return what a release joins: what it names, or every recipe that runs or is shown."""
+    named: Sequence[str] | None = release.options.get("services")
+    return sorted(name for name in recipes if _runs(recipes[name])) if named is None else named
+
+
+def _runs(recipe: Recipe) -> bool:
+    return recipe.service is not None or bool(recipe.routes)
+
+
+def _check_inputs(recipe: Recipe, recipes: Mapping[str, Recipe]) -> None:
+    for part, name in recipe.inputs.items():
+        if name not in recipes:
+            raise RecipeError(
+                f"recipe {recipe.name!r} needs {name!r} as its {part}, and there is no such recipe",
+                where=_where(recipe, "inputs", part),
+                hint=nearest(name, recipes.keys()),
+            )
+
+
+def _check_circles(recipes: Mapping[str, Recipe]) -> None:
+    needs = {name: set(recipe.inputs.values()) for name, recipe in recipes.items()}
+    for name, recipe in recipes.items():
+        if recipe.kind is Kind.RELEASE:
+            needs[name].update(members(recipe, recipes))
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as fault:
+        # The sorter names what is needed before what needs it; people read it the other way.
+        circle: list[str] = fault.args[1][::-1]
+        raise RecipeError(
+            f"recipes need each other in a circle: {' → '.join(circle)}",
+            where=_where(recipes[circle[0]], "inputs"),
+            hint="take one of these inputs out",
+        ) from None
+
+
+def _check_release(release: Recipe, recipes: Mapping[str, Recipe]) -> None:
+    claims: dict[str, str] = {}
+    for name in members(release, recipes):
+        if name not in recipes or not _runs(recipes[name]):
+            what = "has neither `service` nor `route`" if name in recipes else "does not exist"
+            raise RecipeError(
+                f"release member {name!r} {what}",
+                where=_where(release, "services"),
+                hint=nearest(name, [other for other in recipes if _runs(recipes[other])]),
+            )
+        for claim in _claims(recipes[name]):
+            if claim in claims:
+                raise _clash(claim, recipes[claims[claim]], recipes[name])
+            claims[claim] = name
+
+
+def _claims(recipe: Recipe) -> list[str]:
+    """Return what only one member of a release can have."""
+    if recipe.service is None:
+        return [f"route {route.path}" for route in recipe.routes]
+    routes = [f"route {route.path}" for route in recipe.service.routes]
+    return [f"port {recipe.service.port}", *routes]
+
+
+def _clash(claim: str, one: Recipe, other: Recipe) -> RecipeError:
+    key = claim.partition(" ")[0]
+    place = _where(other, "service", key) if other.service else _where(other, key)
+    return RecipeError(
+        f"{claim} is claimed by {one.name!r} and by {other.name!r}",
+        where=place,
+        got=f"also at {one.file}",
+        hint="change one, or name the members in the release: services: […]",
+    )
+
+
+def _where(recipe: Recipe, *keys: str) -> str:
+    """Find again where something is said, or would be; only errors ask."""
+    node = load(recipe.file)
+    for key in keys:
+        inner = mapping(node).get(key)
+        if inner is None:
+            break
+        node = inner
+    return node.where

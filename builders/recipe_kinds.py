@@ -1,0 +1,162 @@
+"""What each kind of recipe may say: its options with their defaults, and its default inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from builders.fields import boolean, fail, string, strings, unknown
+from builders.recipe import EMPTY, Kind
+from builders.recipe_words import (
+    deb_package,
+    file_pattern,
+    missing,
+    module,
+    npm_package,
+    recipe_name,
+    relative,
+    suite,
+    version,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builders.fields import Node
+
+ABSENT = object()
+REQUIRED = object()
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key: how it is read, and its default; `ABSENT` leaves it out of the recipe's options."""
+
+    read: Callable[[Node], Any]
+    default: Any = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class KindRules:
+    """The keys of one kind beyond those of every recipe."""
+
+    options: Mapping[str, Option]
+    inputs: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    source: bool = False
+    """Whether it has a source (it then must), or must have none."""
+    service: bool = False
+    web: bool = False
+
+
+def _one_of(*words: str) -> Callable[[Node], str]:
+    def read(node: Node) -> str:
+        word = string(node)
+        if word not in words:
+            raise fail(node, f"{word!r} is not taken", expected="one of " + ", ".join(words))
+        return word
+
+    return read
+
+
+def _list_of(read: Callable[[Node], str], *, least: int = 0) -> Callable[[Node], tuple[str, ...]]:
+    def read_list(node: Node) -> tuple[str, ...]:
+        found = strings(node, read)
+        if len(found) < least:
+            raise fail(node, "the list is empty", expected="at least one")
+        return found
+
+    return read_list
+
+
+_GLIBC = Option(version, "2.28")
+_PYTHON = {"base": "base", "python": "python-3.11"}
+_PYTHON_APPLICATION = KindRules(
+    options={
+        "requirements": Option(relative, "requirements.txt"),
+        "extra_requirements": Option(_list_of(string), ("gunicorn",)),
+        "glibc": _GLIBC,
+        "smoke": Option(module),
+    },
+    inputs=_PYTHON | {"tools": "python-tools"},
+    source=True,
+    service=True,
+)
+_DEB = {
+    "packages": Option(_list_of(deb_package, least=1), REQUIRED),
+    "suites": Option(_list_of(suite, least=1)),
+    "executables": Option(_list_of(relative), ()),
+    "prune": Option(_list_of(file_pattern), ()),
+    "merge_usr": Option(boolean, default=False),
+}
+_LANGUAGE = {"language": Option(string, REQUIRED), "version": Option(version, REQUIRED)}
+_PYTHON_TOOLCHAIN = KindRules(options=_LANGUAGE | _DEB)
+_NODE_TOOLCHAIN = KindRules(
+    options=_LANGUAGE
+    | {"npm": Option(version, REQUIRED), "from": Option(_one_of("npm", "archive"), "npm")},
+    inputs=_PYTHON | {"tools": "python-tools"},
+)
+_KINDS: Mapping[Kind, KindRules] = {
+    Kind.PEX: _PYTHON_APPLICATION,
+    Kind.SHIV: _PYTHON_APPLICATION,
+    Kind.ENV: KindRules(
+        options={"requirements": Option(_list_of(string, least=1), REQUIRED), "glibc": _GLIBC},
+        inputs=_PYTHON,
+    ),
+    Kind.DIST: KindRules(
+        options={
+            "script": Option(string, "build"),
+            "output": Option(relative, "dist"),
+            "install_scripts": Option(_list_of(npm_package), ()),
+        },
+        inputs=_PYTHON | {"node": "node-20"},
+        source=True,
+        web=True,
+    ),
+    Kind.DEB: KindRules(options=_DEB),
+    Kind.RELEASE: KindRules(
+        options={"services": Option(_list_of(recipe_name, least=1))},
+        inputs=_PYTHON | {"nginx": "nginx"},
+    ),
+}
+_TOOLCHAINS = {"python": _PYTHON_TOOLCHAIN, "node": _NODE_TOOLCHAIN}
+_NAMES = {kind.value: kind for kind in (*_KINDS, Kind.TOOLCHAIN)}
+
+
+def kind_rules(node: Node, values: Mapping[str, Node]) -> tuple[Kind, KindRules]:
+    """Return a recipe's kind, and what recipes of that kind may say.
+
+    Raises:
+        RecipeError: there is no kind, or none of that name.
+    """
+    kind = _choice(node, values, "kind", _NAMES)
+    if kind is not Kind.TOOLCHAIN:
+        return kind, _KINDS[kind]
+    return kind, _choice(node, values, "language", _TOOLCHAINS)
+
+
+def read_options(node: Node, values: Mapping[str, Node], rules: KindRules) -> dict[str, Any]:
+    """Read the options of a kind, with their defaults.
+
+    Raises:
+        RecipeError: an option is wrong, or a required one is missing.
+    """
+    found = {}
+    for key, option in rules.options.items():
+        if key in values:
+            found[key] = option.read(values[key])
+        elif option.default is REQUIRED:
+            raise missing(node, key)
+        elif option.default is not ABSENT:
+            found[key] = option.default
+    return found
+
+
+def _choice(node: Node, values: Mapping[str, Node], key: str, choices: Mapping[str, _T]) -> _T:
+    if key not in values:
+        raise missing(node, key)
+    word = string(values[key])
+    if word not in choices:
+        raise unknown(values[key], choices.keys(), key)
+    return choices[word]

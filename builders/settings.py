@@ -1,0 +1,179 @@
+"""A site's settings: where store, state, recipes and sources are, which mirrors, which heads.
+
+They stand in `sealift.yaml`, found by walking up from the working directory. Loading YAML costs
+as much as all else of a build with nothing changed, so what the file says is kept beside the
+store, under the digest of the file's bytes; reading it is for `builders.settings_file`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE_NAME = "sealift.yaml"
+FILE_VARIABLE = "SEALIFT_CONFIG"
+PRIVATE = ".sealift"
+"""Folder beside the settings file, where store and state are by default."""
+
+_FORMAT = 1
+_PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring")
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrors:
+    """Where the public registries, or a site's mirrors of them, are reached; no slash at the end.
+
+    `pypi_files` replaces the start of the URLs of files that a lock names.
+    """
+
+    pypi_index: str = "https://pypi.org/simple"
+    pypi_files: str = "https://files.pythonhosted.org"
+    npm: str = "https://registry.npmjs.org"
+    nodejs: str = "https://nodejs.org/dist"
+    debian: str = "http://deb.debian.org/debian"
+    debian_security: str = "http://deb.debian.org/debian-security"
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """One head: how it is reached, its web server's port, and what is added to services' ports."""
+
+    name: str
+    kind: str = "local"
+    port: int = 8080
+    port_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `sealift.yaml` says, with defaults filled in and paths absolute.
+
+    `sandbox` is `on` or `off`.
+    """
+
+    file: Path
+    root: Path
+    store_dir: Path
+    state_dir: Path
+    recipes_dir: Path
+    locks_dir: Path
+    sources_dir: Path
+    keyring: Path
+    mirrors: Mirrors
+    sandbox: str
+    hosts: Mapping[str, HostSettings]
+
+
+def load_settings(
+    start: Path | None = None,
+    *,
+    file: Path | None = None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
+    """Load the settings that hold in a folder, or those of a file.
+
+    `start` is the working directory by default; the environment's `SEALIFT_CONFIG` names a file
+    too. `overrides` are keys of the file with other values; paths in it start at the working
+    directory.
+
+    Raises:
+        InputError: there is no such file.
+        RecipeError: something in it is wrong; says what and where.
+    """
+    found = _find(start or Path.cwd(), file)
+    said = _said(found)
+    root = Path(os.path.realpath(found.parent))
+    paths = {key: str(root / said[key]) for key in _PATHS if key in said}
+    paths |= {key: str(Path.cwd() / overrides[key]) for key in _PATHS if key in overrides}
+    return _settings(found, root, paths, said | dict(overrides))
+
+
+def _find(start: Path, file: Path | None) -> Path:
+    named = file or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
+    if named is not None:
+        if not named.is_file():
+            hint = None if file else f"{FILE_VARIABLE} names it in the environment"
+            raise InputError("the settings file does not exist", where=str(named), hint=hint)
+        return named.absolute()
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise InputError(
+        f"there is no {FILE_NAME} here or in a folder above",
+        where=str(start),
+        hint=f"go to the folder that has it, or name it: --config FILE, or {FILE_VARIABLE}=FILE",
+    )
+
+
+def _said(file: Path) -> dict[str, Any]:
+    """Return what the file says, checked; from where it is kept if the bytes are the same."""
+    try:
+        content = file.read_bytes()
+    except OSError as fault:
+        reason = f"settings cannot be read: {fault.strerror}"
+        raise InputError(reason, where=str(file)) from fault
+    digest = hashlib.sha256(content).hexdigest()
+    kept = file.parent / PRIVATE / "settings.json"
+    known = _kept(kept)
+    if known.get("format") == _FORMAT and known.get("digest") == digest:
+        return dict(known["said"])
+    # Loaded here because YAML is slow to load and seldom needed.
+    from builders.settings_file import read  # noqa: PLC0415
+
+    said = read(content, file)
+    _keep(kept, {"format": _FORMAT, "digest": digest, "said": said})
+    return said
+
+
+def _kept(kept: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(kept.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _keep(kept: Path, record: dict[str, Any]) -> None:
+    """Keep what the file says, if there is a folder for it; failing costs only time."""
+    if not kept.parent.is_dir():
+        return
+    fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        fresh.write_text(json.dumps(record, sort_keys=True))
+        fresh.replace(kept)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+
+
+def _settings(
+    file: Path, root: Path, paths: Mapping[str, str], said: Mapping[str, Any]
+) -> Settings:
+    def path(key: str, default: str) -> Path:
+        return Path(os.path.normpath(paths.get(key) or root / default))
+
+    recipes = path("recipes", "recipes")
+    hosts = said.get("hosts") or {"local": {}}
+    return Settings(
+        file=file,
+        root=root,
+        store_dir=path("store_dir", f"{PRIVATE}/store"),
+        state_dir=path("state_dir", f"{PRIVATE}/state"),
+        recipes_dir=recipes,
+        locks_dir=path("locks", str(recipes / "locks")),
+        sources_dir=path("sources", "sources"),
+        keyring=path("keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+        mirrors=Mirrors(**said.get("mirrors", {})),
+        sandbox=said.get("sandbox", "on"),
+        hosts=MappingProxyType({name: HostSettings(name, **of) for name, of in hosts.items()}),
+    )
