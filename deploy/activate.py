@@ -183,6 +183,16 @@ def _target(head: Head, to: int | None) -> Generation:
     return found
 
 
+def known_service(head: Head, name: str) -> None:
+    """Make sure that the current generation has a service of that name.
+
+    Raises:
+        UnknownServiceError: it has not.
+        NoGenerationError: nothing was deployed yet.
+    """
+    _known(current_release(head), [name])
+
+
 def _known(wanted: Release, names: Collection[str]) -> None:
     have = {*wanted.services, *([WEB_SERVER] if wanted.web else [])}
     for name in names:

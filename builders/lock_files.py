@@ -1,0 +1,24 @@
+"""Where a recipe's lock lies: the name that it gives, or one made of its own and its kind.
+
+What stands in a lock is each kind's own matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builders.recipe import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builders.recipe import Recipe
+    from builders.settings import Settings
+
+PYTHON = frozenset({Kind.PEX, Kind.SHIV, Kind.ENV})
+
+
+def lock_file(recipe: Recipe, settings: Settings) -> Path:
+    """Return the path of a recipe's lock, whether it is there or not."""
+    suffix = "pylock.toml" if recipe.kind in PYTHON else "json"
+    return settings.locks_dir / (recipe.lock or f"{recipe.name}.{suffix}")

@@ -1,0 +1,152 @@
+"""`sealift build`: make what is missing, or say what would be made and why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sealift import evaluation
+from sealift.options import as_json
+
+if TYPE_CHECKING:
+    from builders.realise import Result
+    from sealift.site import Location, Site
+    from store.errors import Error
+
+ALL = "all"
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="all | NAME...")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Builds at once; one per core.")
+@click.option("--keep-going", "-k", is_flag=True, help="Go on with what does not need a failure.")
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched and built, and why.")
+@click.option("--check", is_flag=True, help="Build again and compare bit for bit.")
+@click.option("--fetch-only", is_flag=True, help="Only download what is missing.")
+@click.option(
+    "--sandbox",
+    type=click.Choice(["on", "off"]),
+    help="How builds are kept apart from this machine; off must be asked for.",
+)
+@as_json
+@click.pass_obj
+def build(
+    location: Location,
+    names: tuple[str, ...],
+    *,
+    jobs: int | None,
+    keep_going: bool,
+    dry_run: bool,
+    check: bool,
+    fetch_only: bool,
+    sandbox: str | None,
+    as_json: bool,
+) -> int:
+    """Build recipes, and all that they need, into the store."""
+    wanted = _wanted(names)
+    with location.open() as site:
+        plain = not (dry_run or check or fetch_only)
+        known = evaluation.recall(site, wanted) if plain else None
+        if known is not None:
+            _show(known, as_json=as_json, note="nothing to do")
+            return 0
+        result = _realise(
+            site,
+            wanted,
+            as_json=as_json,
+            fetch_only=fetch_only,
+            sandbox=sandbox or site.settings.sandbox,
+            options={"jobs": jobs, "keep_going": keep_going, "check": check, "dry_run": dry_run},
+        )
+        if dry_run:
+            return _explain(result, as_json=as_json)
+        if not result.ok:
+            raise _failed(result)
+        if not fetch_only:
+            _keep(site, wanted, result, as_json=as_json, remember=sandbox is None)
+        return 0
+
+
+def _wanted(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the recipes that are asked for; none stands for all of them."""
+    if not names:
+        raise click.UsageError("Say what to build: `sealift build all`, or names.")
+    return () if ALL in names else names
+
+
+def _realise(
+    site: Site,
+    wanted: tuple[str, ...],
+    *,
+    as_json: bool,
+    fetch_only: bool,
+    sandbox: str,
+    options: dict[str, Any],
+) -> Result:
+    from builders.plan import arrange
+    from builders.realise import realise
+    from builders.sandbox import SandboxMode
+    from sealift.progress import drawing
+
+    plan = site.plan(wanted)
+    if fetch_only:
+        downloads = [step for step in plan.steps.values() if step.download is not None]
+        plan = arrange(downloads, [step.key for step in downloads])
+    mode = SandboxMode.OFF if sandbox == "off" else SandboxMode.BUBBLEWRAP
+    with drawing(as_json=as_json) as drawn:
+        return realise(
+            plan,
+            site.store,
+            sandbox_mode=mode,
+            observe=drawn.observe,
+            **options,
+        )
+
+
+def _keep(
+    site: Site, wanted: tuple[str, ...], result: Result, *, as_json: bool, remember: bool
+) -> None:
+    """Root the outputs of recipes, so that the collector keeps them, and show them."""
+    made = {name: path for name, path in result.outputs.items() if name in site.recipes}
+    for name, path in made.items():
+        site.store.add_root(name, path)
+    shown = {n: str(site.store.real(p)) for n, p in sorted(made.items()) if n in (wanted or made)}
+    if remember:
+        evaluation.remember(site, wanted, shown)
+    done = f"{len(result.built)} built, {len(result.fetched)} fetched"
+    if result.checked:
+        done = f"{len(result.checked)} built again and identical"
+    _show(shown, as_json=as_json, note=done)
+
+
+def _show(paths: dict[str, str], *, as_json: bool, note: str) -> None:
+    if as_json:
+        click.echo(json.dumps({"event": "outputs", "outputs": paths}))
+        return
+    for path in paths.values():
+        click.echo(path)
+    click.echo(note, err=True)
+
+
+def _explain(result: Result, *, as_json: bool) -> int:
+    for decision in result.decisions:
+        if as_json:
+            click.echo(json.dumps(decision.to_json()))
+        else:
+            click.echo(f"{decision.action.value:<7} {decision.key:<44} {decision.why}")
+    if not as_json and not result.decisions:
+        click.echo("nothing to do", err=True)
+    return 0
+
+
+def _failed(result: Result) -> Error:
+    """Make one error of all failures; each was named when it happened."""
+    from sealift.errors import text
+
+    first = result.failures[0].error
+    if len(result.failures) > 1:
+        for failure in result.failures[1:]:
+            click.echo(text(failure.error), err=True)
+    return first

@@ -1,0 +1,163 @@
+"""`sealift store …`: look after the store itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.options import as_json
+from store.errors import InputError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sealift.site import Location, Site
+    from store.info import PathInfo
+    from store.verify import VerifyReport
+
+MEGABYTE = 1_000_000
+
+
+class DamagedStoreError(IntegrityError):
+    """A store that does not hold what it says it holds."""
+
+    slug = "store-damaged"
+
+
+@click.group()
+def store() -> None:
+    """Look after the store: verify, collect, roots, single paths."""
+
+
+@store.command()
+@click.option("--repair", is_flag=True, help="Build or fetch damaged paths again.")
+@as_json
+@click.pass_obj
+def verify(location: Location, *, repair: bool, as_json: bool) -> None:
+    """Read every path and compare it with the hash it was registered with."""
+    with location.open() as site:
+        report = site.store.verify(repair=_repair(site) if repair else None)
+    if as_json:
+        click.echo(json.dumps(_record(report)))
+    else:
+        for line in _lines(report):
+            click.echo(line)
+    if not report.clean:
+        raise DamagedStoreError(
+            f"{len(report.damaged) + len(report.links)} objects are not what is registered",
+            where=str(site.store.store_dir),
+            hint=None if repair else "sealift store verify --repair",
+        )
+
+
+def _record(report: VerifyReport) -> dict[str, object]:
+    return {
+        "checked": report.checked,
+        "size": report.size,
+        "clean": report.clean,
+        "damaged": [{"path": str(d.info.path), "reason": d.reason} for d in report.damaged],
+        "repaired": [str(path) for path in report.repaired],
+        "links": list(report.links),
+        "unregistered": list(report.unregistered),
+        "database": list(report.database),
+    }
+
+
+def _lines(report: VerifyReport) -> list[str]:
+    lines = [f"{damage.reason:<10} {damage.info.path}" for damage in report.damaged]
+    lines += [f"repaired   {path}" for path in report.repaired]
+    lines += [f"link       {name}" for name in report.links]
+    lines += [f"leftover   {name}" for name in report.unregistered]
+    lines += [f"database   {fault}" for fault in report.database]
+    return [*lines, f"{report.checked} paths, {report.size / MEGABYTE:.1f} MB read"]
+
+
+def _repair(site: Site) -> Callable[[PathInfo], bool]:
+    """Make a damaged path again from its recipe; every step that gives it is run anew."""
+
+    def again(info: PathInfo) -> bool:
+        from builders.realise import realise
+
+        plan = site.plan(())
+        outputs = realise(plan, site.store).outputs
+        return info.path in outputs.values()
+
+    return again
+
+
+@store.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@as_json
+@click.pass_obj
+def gc(location: Location, *, dry_run: bool, as_json: bool) -> None:
+    """Remove what no root, generation or running process reaches."""
+    with location.open() as site:
+        report = site.store.collect(dry_run=dry_run)
+    if as_json:
+        record = {"removed": [str(i.path) for i in report.removed], "freed": report.freed}
+        click.echo(json.dumps(record | {"kept": report.kept, "dry_run": dry_run}))
+        return
+    for info in report.removed:
+        click.echo(str(info.path))
+    verb = "would go" if dry_run else "gone"
+    freed = f"{report.freed / MEGABYTE:.1f} MB"
+    click.echo(f"{len(report.removed)} paths {verb}, {freed}; {report.kept} kept", err=True)
+    for fault in report.failed:
+        click.echo(f"not removed: {fault}", err=True)
+
+
+@store.command()
+@as_json
+@click.pass_obj
+def roots(location: Location, *, as_json: bool) -> None:
+    """List what keeps paths from being collected."""
+    with location.open() as site:
+        for root in site.store.roots():
+            if as_json:
+                click.echo(json.dumps({"root": root.name, "path": str(root.path)}))
+            else:
+                click.echo(f"{root.name:<40} {root.path}")
+
+
+@store.command()
+@click.argument("tree", type=click.Path(exists=True, path_type=Path), metavar="FILE|DIR")
+@click.option("--name", help="The store path's name; the file's own by default.")
+@click.pass_obj
+def add(location: Location, tree: Path, name: str | None) -> None:
+    """Copy a file or folder into the store and print its path."""
+    from store.names import store_name
+
+    with location.open() as site, site.store.session(), site.store.temporary() as place:
+        copy = place / "tree"
+        if tree.is_dir():
+            shutil.copytree(tree, copy, symlinks=True)
+        else:
+            shutil.copy2(tree, copy, follow_symlinks=False)
+        info = site.store.add(copy, name or store_name(tree.resolve().name))
+        click.echo(str(site.store.real(info.path)))
+
+
+@store.command()
+@click.argument("path", metavar="PATH[/FILE]")
+@click.pass_obj
+def cat(location: Location, path: str) -> None:
+    """Print a file of the store, or the names in a folder of it."""
+    with location.open() as site:
+        root = site.store.real(site.path(path.removeprefix(f"{site.store.store_dir}/")))
+        prefix = f"{site.store.store_dir}/"
+        inner = path.removeprefix(prefix).partition("/")[2]
+        target = root / inner if inner else root
+        if not os.path.lexists(target):
+            raise InputError("there is no such file in the store", where=str(target))
+        if target.is_dir():
+            for name in sorted(entry.name for entry in target.iterdir()):
+                click.echo(name)
+            return
+        with target.open("rb") as stream:
+            shutil.copyfileobj(stream, sys.stdout.buffer)

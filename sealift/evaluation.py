@@ -1,0 +1,78 @@
+"""What an earlier run found, if nothing that decides it has changed: a build's fast way out.
+
+An evaluation's key covers every recipe and lock, every source tree, the builders' own code and
+the settings that enter a derivation. Equal keys give equal outputs; nothing is parsed to find out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from builders.recipe import SourceSpec
+from builders.recipe_digest import recipes_digest
+from builders.source import collect
+from sealift.site import Memo
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sealift.site import Site
+
+_FORMAT = 1
+_TABLE = "evaluation"
+_SPECS = "sources"
+
+
+def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
+    """Return recipe → store path of an earlier build of the same, or None.
+
+    Every source is looked at; every path is still registered and on disk.
+    """
+    base = _base(site)
+    specs = _specs(site, base)
+    if specs is None:
+        return None
+    known = site.store.memo_get(_TABLE, _key(site, base, specs, names))
+    if known is None:
+        return None
+    outputs: dict[str, str] = json.loads(known)
+    wanted = {site.store.parse(path) for path in outputs.values()}
+    return outputs if len(site.store.valid(wanted)) == len(wanted) else None
+
+
+def remember(site: Site, names: Collection[str], outputs: Mapping[str, str]) -> None:
+    """Keep what a build of everything that was asked for gave."""
+    base = _base(site)
+    specs = [asdict(r.source) for r in site.recipes.values() if r.source is not None]
+    site.store.memo_put(_SPECS, base, json.dumps(specs).encode())
+    loaded = _specs(site, base) or []
+    key = _key(site, base, loaded, names)
+    site.store.memo_put(_TABLE, key, json.dumps(dict(outputs), sort_keys=True).encode())
+
+
+def _base(site: Site) -> str:
+    folders = [site.settings.recipes_dir, site.settings.locks_dir]
+    return recipes_digest(folders, cache=Memo(site.store, "recipes"))
+
+
+def _specs(site: Site, base: str) -> list[SourceSpec] | None:
+    known = site.store.memo_get(_SPECS, base)
+    return None if known is None else [_spec(row) for row in json.loads(known)]
+
+
+def _spec(row: Mapping[str, Any]) -> SourceSpec:
+    lists = {key: tuple(row[key]) for key in ("include", "exclude", "allow_secrets")}
+    return SourceSpec(row["path"], row["subdir"], **lists)
+
+
+def _key(site: Site, base: str, specs: Sequence[SourceSpec], names: Collection[str]) -> str:
+    from builders.code import code_digest
+
+    cache = Memo(site.store, "source")
+    trees = [collect(spec, site.settings.sources_dir, cache=cache).digest for spec in specs]
+    settings = [str(site.settings.store_dir), str(site.settings.state_dir)]
+    facts = [_FORMAT, base, code_digest(), trees, settings, sorted(names)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,148 @@
+"""One site as a command sees it: settings, store, recipes and sources, each opened when needed.
+
+Parsing of the command line is for the commands; what is done with these values is for
+`builders` and `deploy`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from builders.settings import Settings, load_settings
+from store.local import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from builders.plan import Plan
+    from builders.project import Project
+    from builders.recipe import Recipe
+    from builders.step import SourceTree
+    from deploy.head import LocalHead
+    from store.path import StorePath
+
+RELEASE = "release"
+"""The recipe that joins all others, and the root that keeps its newest output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the user says that the site is, before anything is read."""
+
+    config: Path | None = None
+    sources: Path | None = None
+
+    def settings(self) -> Settings:
+        """Load the settings."""
+        overrides = {"sources": str(self.sources)} if self.sources else {}
+        return load_settings(file=self.config, overrides=overrides)
+
+    @contextmanager
+    def open(self) -> Iterator[Site]:
+        """Open the site's store for the time of a command."""
+        settings = self.settings()
+        with LocalStore.open(settings.store_dir) as store:
+            yield Site(settings, store)
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """One table of the store's small cache, as the stat cache wants it."""
+
+    store: LocalStore
+    table: str
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was put, or None."""
+        return self.store.memo_get(self.table, key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep a value."""
+        self.store.memo_put(self.table, key, value)
+
+
+class Site:
+    """Settings and an open store; recipes and sources are read once, when first asked for."""
+
+    def __init__(self, settings: Settings, store: LocalStore) -> None:
+        self.settings = settings
+        self.store = store
+        self._trees: dict[str, SourceTree | None] = {}
+
+    @cached_property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """All recipes, by name."""
+        from builders.loader import load_recipes
+
+        return load_recipes(self.settings.recipes_dir)
+
+    @property
+    def project(self) -> Project:
+        """Settings and recipes, as planners want them."""
+        from builders.project import Project
+
+        return Project(self.settings, self.recipes)
+
+    def source(self, recipe: Recipe) -> SourceTree | None:
+        """Look at a recipe's source tree."""
+        from builders.source import collect
+
+        if recipe.name not in self._trees:
+            cache = Memo(self.store, "source")
+            spec, folder = recipe.source, self.settings.sources_dir
+            tree = None if spec is None else collect(spec, folder, cache=cache)
+            self._trees[recipe.name] = tree
+        return self._trees[recipe.name]
+
+    def plan(self, names: Collection[str]) -> Plan:
+        """Plan the named recipes; all of them if none is named."""
+        from builders.plan import plan
+
+        return plan(self.project, self.source, names)
+
+    def path(self, text: str) -> StorePath:
+        """Return the store path that a word means: a path, or a recipe as last built.
+
+        Raises:
+            InputError: it is neither.
+        """
+        from store.path import StorePath
+        from store.roots import follow
+
+        if "/" in text or _is_store_name(text):
+            return self.store.parse(text)
+        found = follow(self.store.var_dir / "gcroots" / text, self.store.store_dir)
+        if not isinstance(found, StorePath):
+            raise self._unknown(text)
+        return found
+
+    def head(self, name: str) -> LocalHead:
+        """Return a head of the inventory."""
+        from deploy.inventory import head
+
+        return head(self.settings, self.store, name)
+
+    def _unknown(self, text: str) -> Exception:
+        from difflib import get_close_matches
+
+        from store.errors import InputError
+
+        if text in self.recipes:
+            return InputError(f"{text} was not built yet", hint=f"sealift build {text}")
+        near = get_close_matches(text, self.recipes, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "sealift list"
+        return InputError(f"{text!r} is neither a store path nor a recipe", hint=hint)
+
+
+def _is_store_name(text: str) -> bool:
+    from store.path import NotAStorePathError, StorePath
+
+    try:
+        StorePath.parse(text)
+    except NotAStorePathError:
+        return False
+    return True
