@@ -54,8 +54,6 @@ def load_recipe(file: Path) -> Recipe:
         raise missing(node, "source")
     ran = service(values["service"]) if "service" in values else None
     options = read_options(node, values, rules)
-    if ran is not None and ran.app is not None:
-        options.setdefault("smoke", ran.app.partition(":")[0])
     return Recipe(
         name=file.stem,
         kind=kind,

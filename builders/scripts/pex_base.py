@@ -65,14 +65,21 @@ def run_pex(
     folder = work / "wheels"
     folder.mkdir()
     for name, path in sorted(files.items()):
-        (folder / name).symlink_to(path)
+        # A copy: pex follows links, and would call the wheel by its store path's name.
+        shutil.copyfile(path, folder / name)
     (work / "top.in").write_text("\n".join(requirements) + "\n", encoding="utf-8")
     argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex"]
     argv += ["--python", f"{python}/bin/python3", "--pre-resolved-dists", str(folder)]
     argv += ["-r", str(work / "top.in"), "--layout", "loose", "-o", str(work / "out")]
-    argv += ["--no-pypi", "--disable-cache", "--no-compile"]
+    argv += ["--no-pypi", "--no-compile"]
     argv += ["-c", script] if script else []
-    ours = {"PEX_IGNORE_RCFILES": "true", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+    ours = {
+        "PEX_EMIT_WARNINGS": "false",
+        "PEX_IGNORE_RCFILES": "true",
+        "PEX_ROOT": str(work / "root"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+    }
     done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
     if done.returncode != 0:
         sys.exit("pex could not make a PEX of the locked wheels")

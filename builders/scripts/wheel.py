@@ -37,8 +37,8 @@ def main(wheel: str, filename: str, out: str) -> None:
         check_version(archive, data.removesuffix(".data/"))
         taken: set[str] = set()
         for info in members:
-            place = locate(info.filename, data, distribution)
             if not info.is_dir():
+                place = locate(info.filename, data, distribution)
                 extract(archive, info, target, place, taken)
     compile_tree(target)
 
