@@ -11,6 +11,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -208,8 +209,8 @@ def _translate(fault: exceptions.HTTPError, patience: Patience) -> AttemptError:
                 False,
                 UnreachableError,
             )
-        case exceptions.IncompleteRead():
-            reason = f"ended early: {cause.expected} bytes were still to come"
+        case exceptions.ProtocolError() if isinstance(root := _origin(cause), IncompleteRead):
+            reason = f"ended early: {root.expected} bytes were still to come"
         case exceptions.ProtocolError() | exceptions.ProxyError():
             reason = f"broke off ({_root(cause)})"
         case _:
@@ -217,7 +218,12 @@ def _translate(fault: exceptions.HTTPError, patience: Patience) -> AttemptError:
     return kind(reason, passing=passing)
 
 
-def _root(fault: BaseException) -> str:
+def _origin(fault: BaseException) -> BaseException:
     while fault.__cause__ is not None or fault.__context__ is not None:
         fault = fault.__cause__ or fault.__context__ or fault
-    return getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    return fault
+
+
+def _root(fault: BaseException) -> str:
+    origin = _origin(fault)
+    return getattr(origin, "strerror", None) or str(origin) or type(origin).__name__
