@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 FETCH = "fetch"
 PLATFORM = f"{os.uname().machine}-{os.uname().sysname.lower()}"
+BARE_PLATFORM = f"{PLATFORM}-bare"
+"""Of builds without a sandbox: what they give never passes for what one in a sandbox gives."""
 ANY_PLATFORM = "any"
 """Of a download: its bytes are the same everywhere."""
 
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+(?:builders\.scripts\.)?(\w+)", re.MULTILINE)
 
 
-def derive(step: Step, inputs: Mapping[str, str]) -> Derivation:
+def derive(step: Step, inputs: Mapping[str, str], platform: str = PLATFORM) -> Derivation:
     """Make the derivation of a step; `inputs` maps its roles to full store paths."""
     if step.download is not None:
         return Derivation(
@@ -40,7 +42,7 @@ def derive(step: Step, inputs: Mapping[str, str]) -> Derivation:
     return Derivation(
         name=step.name,
         builder=step.builder,
-        platform=PLATFORM,
+        platform=platform,
         inputs=inputs,
         arguments=step.arguments,
         source=step.source.digest if step.source is not None else None,

@@ -24,7 +24,7 @@ MOST_NODES = 20_000
 DEEPEST = 32
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
-_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
+_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _WORDS = {"": "null", "~": "null", "null": "null", "true": "bool", "false": "bool"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Event: TypeAlias = Any  # libyaml's events have no common base with the fields that we read
@@ -59,12 +59,18 @@ def parse(content: bytes, file: Path) -> Node:
         return _Composer(file, yaml.parse(content, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as fault:
         raise _syntax_error(fault, file) from fault
-    except (yaml.YAMLError, UnicodeError) as fault:
-        raise RecipeError(
-            "the file is not UTF-8 text",
-            where=str(file),
-            got=" ".join(str(fault).split()),
-        ) from fault
+    except yaml.reader.ReaderError as fault:
+        raise _reader_error(fault, content, file) from fault
+
+
+def _reader_error(fault: yaml.reader.ReaderError, content: bytes, file: Path) -> RecipeError:
+    before = content[: fault.position]
+    column = len(before) - (before.rfind(b"\n") + 1) + 1
+    return RecipeError(
+        f"not UTF-8 text: {fault.reason}",
+        where=place(file, before.count(b"\n") + 1, column),
+        hint="save the file as UTF-8",
+    )
 
 
 def _syntax_error(fault: yaml.MarkedYAMLError, file: Path) -> RecipeError:

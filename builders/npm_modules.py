@@ -31,12 +31,12 @@ NPM: Mapping[str, str] = {
     "npm_config_cache": "/tmp/npm",  # noqa: S108 - the sandbox's own
     "npm_config_color": "false",
     "npm_config_fund": "false",
-    "npm_config_globalconfig": "/dev/null",
+    "npm_config_globalconfig": "/nonexistent/npmrc-global",
     "npm_config_logs_max": "0",
     "npm_config_offline": "true",
     "npm_config_progress": "false",
     "npm_config_update_notifier": "false",
-    "npm_config_userconfig": "/dev/null",
+    "npm_config_userconfig": "/nonexistent/npmrc-user",
     "NO_COLOR": "1",
     "NO_UPDATE_NOTIFIER": "1",
 }

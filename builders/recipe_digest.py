@@ -33,7 +33,7 @@ def recipes_digest(folders: Sequence[Path], *, cache: StatCache) -> str:
         InputError: a folder or file cannot be read.
     """
     key = json.dumps(["recipes", _FORMAT, *map(str, folders)], ensure_ascii=False)
-    known = recall(cache, key)
+    known = recall(cache, key, "folders", "files", "digest")
     if known is not None and unchanged(known["folders"]) and unchanged(known["files"]):
         return str(known["digest"])
     try:

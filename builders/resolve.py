@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.derive import derive
+from builders.derive import PLATFORM, derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -29,7 +29,9 @@ class Resolver:
         derivations: key → derivation.
     """
 
-    def __init__(self, plan: Plan, store_dir: str, lookup: Lookup) -> None:
+    def __init__(
+        self, plan: Plan, store_dir: str, lookup: Lookup, *, platform: str = PLATFORM
+    ) -> None:
         """Know nothing yet; `lookup` gives outputs by derivation digest, many at once."""
         self.paths: dict[str, StorePath] = {}
         self.derivations: dict[str, Derivation] = {}
@@ -37,6 +39,7 @@ class Resolver:
         self._plan = plan
         self._store_dir = store_dir
         self._lookup = lookup
+        self._platform = platform
         self._users = plan.users()
         self._lacking = {key: len(set(plan.steps[key].inputs.values())) for key in plan.order}
         self._ready = [key for key in plan.order if not self._lacking[key]]
@@ -81,7 +84,7 @@ class Resolver:
 
     def preview(self, step: Step, guessed: Mapping[str, str]) -> Derivation:
         """Derive a step as if the inputs that are not known yet were those guessed, by role."""
-        return derive(step, {**guessed, **self._known(step)})
+        return derive(step, {**guessed, **self._known(step)}, self._platform)
 
     def downstream(self, key: str) -> list[str]:
         """Name all steps that need this one, directly or not."""

@@ -7,7 +7,6 @@ digest of then is returned and nothing is opened. Finding the files is for
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -17,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from builders.source_errors import SourceError
 from builders.stat_cache import recall, settled, stamp, unchanged
-from builders.step import SourceFile, SourceTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builders.recipe import SourceSpec
     from builders.stat_cache import Record, StatCache
+    from builders.step import SourceTree
 
 _FORMAT = 1
+_PARTS = ("rules", "folders", "files", "digest")
 
 
 def collect(spec: SourceSpec, sources_dir: Path, *, cache: StatCache) -> SourceTree:
@@ -40,13 +40,35 @@ def collect(spec: SourceSpec, sources_dir: Path, *, cache: StatCache) -> SourceT
             an unreadable one, or a symbolic link that leads out.
         SecretError: a file looks like a secret.
     """
+    # Loaded here because a build with nothing changed asks for the digest alone.
+    from builders.step import SourceFile, SourceTree  # noqa: PLC0415
+
+    root, seen = _see(spec, sources_dir, cache)
+    files = tuple(SourceFile(path, run, sha, link) for path, _, run, sha, link in seen["files"])
+    return SourceTree(Path(root), files, seen["digest"])
+
+
+def source_digest(spec: SourceSpec, sources_dir: Path, *, cache: StatCache) -> str:
+    """Return the digest of `collect`, without the files.
+
+    Raises:
+        SourceError: see `collect`.
+        SecretError: likewise.
+    """
+    _, seen = _see(spec, sources_dir, cache)
+    return str(seen["digest"])
+
+
+def _see(spec: SourceSpec, sources_dir: Path, cache: StatCache) -> tuple[str, Record]:
     root = locate(spec, sources_dir)
     above = _ignore_files_above(root, sources_dir)
     key = _key(spec, root, above)
-    known = recall(cache, key)
+    known = recall(cache, key, *_PARTS)
     if known is not None and _as_remembered(known, root):
-        return SourceTree(Path(root), _files(known["files"]), known["digest"])
-    return _look(spec, root, above, known, cache=cache, key=key)
+        return root, known
+    seen = _look(spec, root, above, {row[0]: row for row in known["files"]} if known else {})
+    cache.put(key, json.dumps(seen, ensure_ascii=False).encode())
+    return root, seen
 
 
 def locate(spec: SourceSpec, sources_dir: Path) -> str:
@@ -79,8 +101,10 @@ def locate(spec: SourceSpec, sources_dir: Path) -> str:
 
 def _missing(spec: SourceSpec, named: Path) -> SourceError:
     what = "is not a folder" if os.path.lexists(named) else "is not there"
+    from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
+
     beside = [other.name for other in named.parent.iterdir()] if named.parent.is_dir() else []
-    near = difflib.get_close_matches(named.name, sorted(beside), n=1)
+    near = get_close_matches(named.name, sorted(beside), n=1)
     return SourceError(
         f"source {_name(spec)!r} {what}",
         where=str(named),
@@ -123,29 +147,17 @@ def _as_remembered(known: Record, root: str) -> bool:
     )
 
 
-def _files(rows: Sequence[Sequence[Any]]) -> tuple[SourceFile, ...]:
-    return tuple(SourceFile(path, executable, sha, link) for path, _, executable, sha, link in rows)
-
-
 def _look(
-    spec: SourceSpec,
-    root: str,
-    above: Sequence[str],
-    known: Record | None,
-    *,
-    cache: StatCache,
-    key: str,
-) -> SourceTree:
+    spec: SourceSpec, root: str, above: Sequence[str], before: dict[str, list[Any]]
+) -> Record:
+    """Walk the folder; rows of `before` spare reading again what has not changed."""
     # Loaded here because a build with nothing changed does without it.
     from builders.source_walk import walk  # noqa: PLC0415
 
     now = time.time_ns()
-    before = {row[0]: row for row in known["files"]} if known is not None else {}
     outer = [[path, settled(stamp(path), now)] for path in above]
     seen = walk(spec, root, above, before=before, now=now)
-    contents = [[row[0], *row[2:]] for row in seen.files]
+    contents = [[path, *facts] for path, _, *facts in seen.files]
     digest = hashlib.sha256(json.dumps(["source", _FORMAT, contents]).encode()).hexdigest()
     rules = outer + seen.rules
-    record = {"rules": rules, "folders": seen.folders, "files": seen.files, "digest": digest}
-    cache.put(key, json.dumps(record, ensure_ascii=False).encode())
-    return SourceTree(Path(root), _files(seen.files), digest)
+    return {"rules": rules, "folders": seen.folders, "files": seen.files, "digest": digest}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Record: TypeAlias = "dict[str, Any]"
-"""What was seen last time, as JSON."""
+"""What was seen last time, as JSON: rows of paths and stamps, and a digest."""
 
 Stamp: TypeAlias = "list[int]"
 """Mode, size, mtime, ctime (both in nanoseconds) and inode; a folder's size is left out."""
@@ -69,8 +69,8 @@ def unchanged(rows: Iterable[Sequence[object]], root: str = "") -> bool:
     return all(stamp(f"{root}{row[0]}") == row[1] for row in rows)
 
 
-def recall(cache: StatCache, key: str) -> Record | None:
-    """Return what was put under the key; what cannot be read is as good as nothing."""
+def recall(cache: StatCache, key: str, *parts: str) -> Record | None:
+    """Return the record under the key; one without all its parts is as good as none."""
     content = cache.get(key)
     if content is None:
         return None
@@ -78,4 +78,4 @@ def recall(cache: StatCache, key: str) -> Record | None:
         known = json.loads(content)
     except ValueError:
         return None
-    return known if isinstance(known, dict) else None
+    return known if isinstance(known, dict) and known.keys() >= set(parts) else None

@@ -44,9 +44,23 @@ def main(arguments):
 
 
 def read(path):
-    """Return what a member says of itself, with its store path."""
+    """Return what a member says of itself, with its store path.
+
+    A store object cannot hold its own path, so it says `{path}` where it means that.
+    """
     said = json.loads((path / "sealift.json").read_text())
-    return {"path": str(path), **(said.get("service") or said["frontend"])}
+    member = said.get("service") or said["frontend"]
+    return {"path": str(path), **{key: resolve(fact, str(path)) for key, fact in member.items()}}
+
+
+def resolve(fact, path):
+    if isinstance(fact, str):
+        return fact.replace("{path}", path)
+    if isinstance(fact, list):
+        return [resolve(inner, path) for inner in fact]
+    if isinstance(fact, dict):
+        return {key: resolve(inner, path) for key, inner in fact.items()}
+    return fact
 
 
 def refuse_clashes(services, frontends):

@@ -14,6 +14,7 @@ import sys
 from compileall import compile_file
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import builders.scripts.serve
@@ -95,11 +96,13 @@ def worker_class(config: Path) -> str | None:
 
 
 def import_in(root: Path, env: Path, code: str, fault: str) -> None:
-    """Run a line of Python as the service would see it."""
-    line = f"import sys; sys.path.insert(0, {str(root)!r}); {code}"
-    argv = [str(env / "bin" / "python3"), "-I", "-B", "-c", line]
-    if subprocess.run(argv, cwd=root, check=False).returncode != 0:
-        sys.exit(fault)
+    """Run a line of Python as the service would see it, in a copy: code may write beside itself."""
+    with TemporaryDirectory() as folder:
+        copy = shutil.copytree(root, Path(folder, root.name), symlinks=True)
+        line = f"import sys; sys.path.insert(0, {str(copy)!r}); {code}"
+        argv = [str(env / "bin" / "python3"), "-I", "-B", "-c", line]
+        if subprocess.run(argv, cwd=copy, check=False).returncode != 0:
+            sys.exit(fault)
 
 
 def lay_launcher(root: Path, launch: dict[str, Any]) -> None:
