@@ -66,7 +66,7 @@ def lay_python(build: Build) -> None:
     """Lay an "interpreter" that shows its script and copies its arguments to the output."""
     tool = build.out / "bin" / "python3"
     tool.parent.mkdir(parents=True)
-    tool.write_text('#!/bin/sh\nls -R "${3%/*}"\ncat "$4" > /build/out\n')
+    tool.write_text('#!/bin/sh\nls -R "${3%/*}"\ncat "$4" > out\n')
     tool.chmod(0o755)
 
 
