@@ -1,0 +1,91 @@
+"""Processes start through one door and all end when they are told to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builders.command import Children, StoppedError, capture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATH = {"PATH": os.environ["PATH"]}
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(file: Path) -> str:
+    for _ in range(500):
+        if file.exists() and file.read_text().endswith("\n"):
+            return file.read_text()
+        time.sleep(0.01)
+    raise AssertionError(f"{file} did not come")
+
+
+def test_output_and_exit_code(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("a") as log:
+        log.write("before\n")
+        argv = ["sh", "-c", "echo out; echo err >&2; cat; exit 3"]
+        assert Children().run(argv, env=PATH, cwd=tmp_path, log=log) == 3
+        log.write("after\n")
+    assert (tmp_path / "log").read_text() == "before\nout\nerr\nafter\n"
+
+
+def test_stop_kills_children_and_theirs(tmp_path: Path) -> None:
+    children, caught = Children(), []
+
+    def work() -> None:
+        argv = ["sh", "-c", "sleep 60 & echo $! $$ > pids; wait"]
+        with (tmp_path / "log").open("a") as log:
+            try:
+                children.run(argv, env=PATH, cwd=tmp_path, log=log)
+            except StoppedError as error:
+                caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    pids = [int(word) for word in wait_for(tmp_path / "pids").split()]
+    assert all(alive(pid) for pid in pids)
+    children.stop()
+    thread.join(5)
+    assert len(caught) == 1
+    deadline = time.monotonic() + 2
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_nothing_starts_after_stop(tmp_path: Path) -> None:
+    children = Children()
+    children.stop()
+    with (tmp_path / "log").open("a") as log, pytest.raises(StoppedError):
+        children.run(["touch", "file"], env=PATH, cwd=tmp_path, log=log)
+    assert not (tmp_path / "file").exists()
+    with pytest.raises(StoppedError):
+        children.pause(0)
+
+
+def test_pause_ends_with_stop() -> None:
+    children = Children()
+    threading.Timer(0.05, children.stop).start()
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        children.pause(60)
+    assert time.monotonic() - began < 5
+
+
+def test_capture() -> None:
+    done = capture(["sh", "-c", "cat; echo err >&2; exit 2"], stdin=b"in")
+    assert (done.code, done.stdout, done.stderr) == (2, b"in", b"err\n")
