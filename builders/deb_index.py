@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import lzma
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import urllib3
-
 from builders.command import capture
 from builders.debian import BadIndexError, parse_packages, parse_release
-from store.errors import Error
+from builders.fetch import Fetcher
 
 if TYPE_CHECKING:
     from builders.debian import Release, Stanza
@@ -27,15 +26,6 @@ COMPONENT = "main"
 INDEX = f"{COMPONENT}/binary-amd64/Packages.xz"
 _LARGEST_RELEASE = 4 << 20
 _LARGEST_INDEX = 64 << 20
-_TRIES = urllib3.Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
-_PATIENCE = urllib3.Timeout(connect=10, read=60)
-
-
-class MirrorError(Error):
-    """A mirror that does not give what it should."""
-
-    slug = "mirror-unreachable"
-    exit_code = 4
 
 
 class SignatureError(BadIndexError):
@@ -57,7 +47,7 @@ def read_suite(mirror: str, name: str, wanted: frozenset[str], *, keyring: Path)
     """Read the stanzas of the wanted packages from a suite of a mirror.
 
     Raises:
-        MirrorError: if the mirror does not answer.
+        FetchError: if the mirror does not answer.
         SignatureError: if the Release file is not signed by a key of the keyring.
         BadIndexError: if it is another suite's, has expired, or an index is not what it pins.
     """
@@ -124,7 +114,9 @@ def _packages(folder: str, release: Release) -> str:
 @lru_cache(maxsize=4)
 def _unpacked(url: str, sha256: str, size: int) -> str:
     """Fetch and unpack an index; the hash is part of the question, so memory cannot go stale."""
-    data = _get(url, min(size, _LARGEST_INDEX))
+    if size > _LARGEST_INDEX:
+        raise BadIndexError(f"an index of {size} bytes", where=url)
+    data = _get(url, size)
     got = hashlib.sha256(data).hexdigest()
     if got != sha256:
         raise BadIndexError(
@@ -137,16 +129,5 @@ def _unpacked(url: str, sha256: str, size: int) -> str:
 
 
 def _get(url: str, limit: int) -> bytes:
-    try:
-        with urllib3.PoolManager(retries=_TRIES, timeout=_PATIENCE) as pool:
-            answer = pool.request("GET", url, preload_content=False)
-            data = answer.read(limit + 1, decode_content=False)
-            answer.release_conn()
-    except urllib3.exceptions.HTTPError as fault:
-        hint = "is the address under `mirrors:` in sealift.yaml right, and in reach?"
-        raise MirrorError(f"the mirror does not answer: {fault}", where=url, hint=hint) from fault
-    if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
-        raise MirrorError(f"the mirror answers {answer.status} {answer.reason}", where=url)
-    if len(data) > limit:
-        raise BadIndexError(f"the mirror sends more than {limit} bytes", where=url)
-    return data
+    with closing(Fetcher(threads=1)) as fetcher:
+        return fetcher.get(url, limit=limit)
