@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 SLOWEST = 0.2
-"""Seconds between two questions to a service that has not answered yet."""
+"""Seconds between two questions to a service that has not answered yet, or has well enough."""
+FRESH = 10.0
+"""Seconds; a process that is up for longer has shown that it stays up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ class Watch:
         """Tell whether the process has been up long enough to count as running."""
         process = self.manager.processes().get(self.program)
         return process is not None and process.phase is Phase.RUNNING
+
+    def fresh(self) -> bool:
+        """Tell whether the process began only lately."""
+        process = self.manager.processes().get(self.program)
+        since = None if process is None else process.since
+        return since is None or time.time() - since < FRESH
 
     def _compare(self, process: Process) -> str | None:
         if process.pid is None:
@@ -111,6 +119,20 @@ def _one(check: Check, watch: Watch, settings: Settings, stop: Flag) -> None:
     while not watch.settled() and not stop.is_set():
         _look(check, check.requests[0], watch, None, deadline)
         stop.wait(settings.probe_interval)
+    if watch.fresh():
+        _stay(check, watch, settings, stop=stop)
+
+
+def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag) -> None:
+    """Go on asking for `settle_seconds`: a new process may answer first and die then."""
+    request = check.requests[0]
+    until = time.monotonic() + settings.settle_seconds
+    while time.monotonic() < until and not stop.is_set():
+        wrong = ask(request, settings.probe_timeout)
+        trouble = watch.trouble() or wrong
+        if trouble is not None:
+            raise _unhealthy(check, request, f"it answered first, and then: {trouble}")
+        stop.wait(SLOWEST)
 
 
 def _row(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from deploy.layout import Layout
 
 POLL = 0.02
+PATIENCE = 5.0
+"""Seconds that the kernel gets to end what was killed."""
 
 
 def groups(layout: Layout) -> frozenset[int]:
@@ -47,9 +49,22 @@ def end(layout: Layout, patience: float) -> frozenset[int]:
     found = groups(layout)
     _signal(found, signal.SIGTERM)
     if not _wait(lambda: not groups(layout) & found, patience):
-        _signal(groups(layout) & found, signal.SIGKILL)
-        _wait(lambda: not groups(layout) & found, patience)
+        kill(groups(layout) & found)
     return found
+
+
+def kill(found: Iterable[int]) -> None:
+    """Kill process groups, and return when they are gone."""
+    _signal(found, signal.SIGKILL)
+    _wait(lambda: not any(map(_exists, found)), PATIENCE)
+
+
+def _exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _signal(found: Iterable[int], number: signal.Signals) -> None:

@@ -11,6 +11,7 @@ class Settings:
 
     `port` is the web server's; `port_offset` is added to every service's own. A service is
     healthy after `probes` good answers in a row; each answer must come within `probe_timeout`.
+    A process that has just begun must go on answering for `settle_seconds`.
     """
 
     port: int = 8080
@@ -21,4 +22,5 @@ class Settings:
     probes: int = 3
     probe_interval: float = 0.05
     probe_timeout: float = 10.0
+    settle_seconds: float = 2.0
     web_timeout: float = 15.0

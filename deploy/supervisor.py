@@ -12,6 +12,7 @@ import pwd
 import sys
 import time
 import xmlrpc.client
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from deploy import durable, orphans, supervisor_conf
@@ -22,8 +23,7 @@ from deploy.services import Changes, Phase, Process, Program
 from deploy.unix_rpc import calling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from deploy.layout import Layout
@@ -45,8 +45,16 @@ PHASES = {
     1000: Phase.FAILED,
 }
 NO_WAIT = False
+UP = 1
+AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 # supervisor.xmlrpc.Faults
 NOT_RUNNING, ALREADY_STARTED = 70, 60
+
+
+class NotAnsweringError(ManagerError):
+    """No supervisord behind the socket, or a dumb one."""
+
+    slug = "manager-not-running"
 
 
 class Supervisor:
@@ -57,11 +65,11 @@ class Supervisor:
         self._patience = stop_seconds + MARGIN
 
     def alive(self) -> bool:
-        """Tell whether supervisord answers."""
+        """Tell whether supervisord answers, and is not about to end."""
         try:
             with self._call() as rpc:
-                return bool(rpc.getState()["statecode"] == 1)
-        except (OSError, http.client.HTTPException):
+                return bool(rpc.getState()["statecode"] == UP)
+        except NotAnsweringError:
             return False
 
     def check(self, programs: Sequence[Program]) -> None:
@@ -90,11 +98,9 @@ class Supervisor:
     def processes(self) -> Mapping[str, Process]:
         """Return every program; nothing if supervisord does not run."""
         try:
-            with self._call() as rpc:
-                found = [_process(each) for each in rpc.getAllProcessInfo()]
-        except OSError:
+            return {name: _process(each) for name, each in self._infos().items()}
+        except NotAnsweringError:
             return {}
-        return {each.name: each for each in found}
 
     def start(self, names: Collection[str]) -> None:
         """Start those that are not up."""
@@ -104,10 +110,9 @@ class Supervisor:
 
     def stop(self, names: Collection[str]) -> None:
         """Stop, and return when their process groups have ended."""
-        with self._call() as rpc:
-            for name in names:
-                _tolerant(rpc.stopProcess, name, known=NOT_RUNNING)
-        self._wait("stop", names, lambda: self._ended(names))
+        groups = [each.pid for n in names if (each := self.processes().get(n)) and each.pid]
+        self._wait("stop", names, lambda: self._stopped(names))
+        self._end_groups(groups)
 
     def reload(self, name: str) -> None:
         """Send SIGHUP to the program's main process."""
@@ -117,10 +122,12 @@ class Supervisor:
     def shutdown(self) -> None:
         """Stop everything, and end also what an earlier supervisord left when it was killed."""
         if self.alive():
+            # Its own way would stop one program after the other, a second each.
+            self.stop(self._infos())
             with self._call() as rpc:
                 pid = int(rpc.getPID())
                 rpc.shutdown()
-            self._wait("end", ["supervisord"], lambda: not _exists(pid))
+            self._wait("end", ["supervisord"], lambda: not (self.alive() or _exists(pid)))
         orphans.end(self._layout, self._patience)
 
     def _update(self, wanted: Sequence[str]) -> Changes:
@@ -134,6 +141,8 @@ class Supervisor:
             for name in [*changed, *added]:
                 rpc.addProcessGroup(name)
         idle = self._idle(set(wanted) - set(changed) - set(added))
+        # One that waits before its next try is stopped first, so that the try is now.
+        self.stop(idle)
         self.start(idle)
         started = (*added, *idle)
         return Changes(tuple(sorted(started)), tuple(sorted(changed)), tuple(sorted(removed)))
@@ -155,9 +164,23 @@ class Supervisor:
             raise ManagerError("supervisord does not start", where=conf, got=ended.output.strip())
         self._wait("start", ["supervisord"], self.alive)
 
-    def _ended(self, names: Collection[str]) -> bool:
-        processes = self.processes()
-        return all(processes[n].phase in (Phase.STOPPED, Phase.FAILED) for n in names)
+    def _stopped(self, names: Collection[str]) -> bool:
+        """Ask those to stop that have not; one that exited by itself may just be coming back."""
+        infos = self._infos()
+        rest = [name for name in names if infos[name]["statename"] not in AT_REST]
+        with self._call() as rpc:
+            for name in rest:
+                _tolerant(rpc.stopProcess, name, known=NOT_RUNNING)
+        return not rest
+
+    def _end_groups(self, groups: Collection[int]) -> None:
+        """Kill children that outlived their parent; supervisord looks at the parent alone."""
+        if any(_exists(-each) for each in groups):
+            orphans.kill(orphans.groups(self._layout) & set(groups))
+
+    def _infos(self) -> dict[str, Mapping[str, Any]]:
+        with self._call() as rpc:
+            return {each["name"]: each for each in rpc.getAllProcessInfo()}
 
     def _wait(self, verb: str, names: Collection[str], done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._patience
@@ -171,8 +194,16 @@ class Supervisor:
         user = pwd.getpwuid(0).pw_name if os.geteuid() == 0 else None
         return supervisor_conf.render(programs, self._layout, user=user)
 
-    def _call(self) -> AbstractContextManager[Any]:
-        return calling(self._layout.supervisor_socket)
+    @contextmanager
+    def _call(self) -> Iterator[Any]:
+        try:
+            with calling(self._layout.supervisor_socket) as rpc:
+                yield rpc
+        except (OSError, http.client.HTTPException) as error:
+            reason = "supervisord does not answer"
+            raise NotAnsweringError(reason, got=str(error), hint="sealift start") from error
+        except xmlrpc.client.Fault as fault:
+            raise ManagerError("supervisord refuses", got=fault.faultString) from fault
 
 
 def _process(info: Mapping[str, Any]) -> Process:
@@ -191,9 +222,7 @@ def _tolerant(call: Callable[..., Any], name: str, *, known: int) -> None:
         call(name, NO_WAIT)
     except xmlrpc.client.Fault as fault:
         if fault.faultCode != known:
-            raise ManagerError(
-                f"supervisord refuses to change {name}", where=name, got=fault.faultString
-            ) from fault
+            raise
 
 
 def _private(folder: Path) -> None:
