@@ -57,9 +57,10 @@ def _check_circles(recipes: Mapping[str, Recipe]) -> None:
     except CycleError as fault:
         # The sorter names what is needed before what needs it; people read it the other way.
         circle: list[str] = fault.args[1][::-1]
+        roles = [role for role, name in recipes[circle[0]].inputs.items() if name == circle[1]]
         raise RecipeError(
             f"recipes need each other in a circle: {' → '.join(circle)}",
-            where=_where(recipes[circle[0]], "inputs"),
+            where=_where(recipes[circle[0]], "inputs", *roles[:1]),
             hint="take one of these inputs out",
         ) from None
 

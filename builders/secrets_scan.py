@@ -35,6 +35,8 @@ _SECRET_NAME = re.compile(
 _ASSIGNMENT = re.compile(
     r"\s*(?:export\s+)?(?:([^\s=#][^\s=]*)\s*=|([\w.-]+)\s*:\s)\s*(.*?)\s*\Z", re.DOTALL
 )
+_QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:#.*)?\Z", re.DOTALL)
+_COMMENT = re.compile(r"(?:^|\s)#")
 _URL_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@")
 _REFERENCE = re.compile(r"\$\{?\w+\}?\Z|\$\{\w+:?[-?+=]\}\Z|<[^<>]*>\Z|\{\w+\}\Z")
 
@@ -95,5 +97,6 @@ def _assignments(path: str, content: str) -> Iterator[Finding]:
 
 
 def _bare(value: str) -> str:
-    """Drop a comment after a value that is not in quotes."""
-    return value if value[:1] in ("'", '"') else re.split(r"(?:^|\s)#", value, maxsplit=1)[0]
+    """Drop quotes, and a comment that follows."""
+    quoted = _QUOTED.match(value)
+    return quoted[2] if quoted is not None else _COMMENT.split(value, maxsplit=1)[0]
