@@ -98,8 +98,7 @@ class Resolver:
         return list(found)
 
     def _derive(self, step: Step) -> None:
-        paths = {role: f"{self._store_dir}/{self.paths[key]}" for role, key in step.inputs.items()}
-        derivation = derive(step, paths)
+        derivation = derive(step, self._known(step), self._platform)
         self.derivations[step.key] = derivation
         self.digests[step.key] = derivation.digest
 
