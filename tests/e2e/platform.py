@@ -113,5 +113,5 @@ class Platform:
 
     def services(self) -> dict[str, dict[str, Any]]:
         """What `status` says of each service."""
-        rows = self.sealift("status", "--json").json["services"]
+        rows = self.try_sealift("status", "--json").json["services"]
         return {row["name"]: row for row in rows}
