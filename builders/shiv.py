@@ -78,7 +78,9 @@ def _about(recipe: Recipe, entry: Entry) -> Mapping[str, Any]:
         "script": (entry.target, *entry.words),
     }
     said = about(recipe, (*_FLAGS, f"{OWN_PATH}/.sealift/serve.py", *words[entry.kind]))
-    said["service"]["env"] = {"SHIV_ROOT": ROOT, **said["service"]["env"]}
+    # The code that lies beside the archive comes first: its state links lead out of the store.
+    own = {"SHIV_ROOT": ROOT, "SHIV_PREPEND_PYTHONPATH": OWN_PATH}
+    said["service"]["env"] = {**own, **said["service"]["env"]}
     return said
 
 

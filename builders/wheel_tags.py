@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _OLDEST_GLIBC = 5
@@ -74,7 +75,7 @@ def parse_wheel(filename: str) -> WheelName:
 
 def choose(names: Iterable[WheelName], target: Target) -> WheelName | None:
     """Return the wheel that a target likes best, or None if none runs there."""
-    ranks = {tag: rank for rank, tag in enumerate(supported(target))}
+    ranks = _ranks(target)
     fitting = [
         (min(ranks[tag] for tag in name.tags if tag in ranks), -name.build_number, name.filename)
         for name in names
@@ -82,6 +83,11 @@ def choose(names: Iterable[WheelName], target: Target) -> WheelName | None:
     ]
     best = min(fitting, default=None)
     return None if best is None else parse_wheel(best[2])
+
+
+@lru_cache(maxsize=8)
+def _ranks(target: Target) -> Mapping[str, int]:
+    return {tag: rank for rank, tag in enumerate(supported(target))}
 
 
 def supported(target: Target) -> Iterator[str]:

@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 from compileall import compile_dir
-from filecmp import cmp
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -104,7 +103,7 @@ def replace(ours: Path, theirs: Path) -> bool:
     if ours.is_dir():
         equal = theirs.is_dir() and share(ours, theirs)
     else:
-        equal = theirs.is_file() and cmp(ours, theirs, shallow=False)
+        equal = theirs.is_file() and same(ours, theirs)
     if equal and ours.is_dir():
         shutil.rmtree(ours)
     elif equal:
@@ -112,6 +111,13 @@ def replace(ours: Path, theirs: Path) -> bool:
     if equal:
         ours.symlink_to(theirs)
     return equal
+
+
+def same(ours: Path, theirs: Path) -> bool:
+    """Compare two files; whole, since `filecmp` goes by 8 KiB and takes four times as long."""
+    if ours.stat().st_size != theirs.stat().st_size:
+        return False
+    return ours.read_bytes() == theirs.read_bytes()
 
 
 def names_in(folder: Path) -> list[str]:
