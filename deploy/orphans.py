@@ -49,17 +49,18 @@ def end(layout: Layout, patience: float) -> frozenset[int]:
     found = groups(layout)
     _signal(found, signal.SIGTERM)
     if not _wait(lambda: not groups(layout) & found, patience):
-        kill(groups(layout) & found)
+        kill(layout, found)
     return found
 
 
-def kill(found: Iterable[int]) -> None:
-    """Kill process groups, and return when they are gone."""
-    _signal(found, signal.SIGKILL)
-    _wait(lambda: not any(map(_exists, found)), PATIENCE)
+def kill(layout: Layout, found: frozenset[int]) -> None:
+    """Kill those of the groups that are the head's, and return when they are gone."""
+    _signal(groups(layout) & found, signal.SIGKILL)
+    _wait(lambda: not groups(layout) & found, PATIENCE)
 
 
-def _exists(group: int) -> bool:
+def exists(group: int) -> bool:
+    """Tell whether the process group has members."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -13,6 +13,7 @@ import sys
 import time
 import xmlrpc.client
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy import durable, orphans, supervisor_conf
@@ -24,7 +25,6 @@ from deploy.unix_rpc import calling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from deploy.layout import Layout
 
@@ -90,10 +90,14 @@ class Supervisor:
             ManagerError: supervisord does not start, or a program does not stop.
         """
         durable.write(self._layout.supervisor_conf, self._render(programs).encode(), mode=0o600)
-        if not self.alive():
+        names = [each.name for each in programs]
+        if self.alive():
+            changes = self._update(names)
+        else:
             self._launch()
-            return Changes(started=tuple(each.name for each in programs))
-        return self._update([each.name for each in programs])
+            changes = Changes(started=tuple(names))
+        self._wait("begin", names, lambda: self._begun(names))
+        return changes
 
     def processes(self) -> Mapping[str, Process]:
         """Return every program; nothing if supervisord does not run."""
@@ -173,10 +177,16 @@ class Supervisor:
                 _tolerant(rpc.stopProcess, name, known=NOT_RUNNING)
         return not rest
 
+    def _begun(self, names: Collection[str]) -> bool:
+        """Tell whether each had its first try; supervisord spawns some time after it is told."""
+        infos = self._infos()
+        return all(infos[name]["statename"] != "STOPPED" for name in names)
+
     def _end_groups(self, groups: Collection[int]) -> None:
         """Kill children that outlived their parent; supervisord looks at the parent alone."""
-        if any(_exists(-each) for each in groups):
-            orphans.kill(orphans.groups(self._layout) & set(groups))
+        left = frozenset(each for each in groups if orphans.exists(each))
+        if left:
+            orphans.kill(self._layout, left)
 
     def _infos(self) -> dict[str, Mapping[str, Any]]:
         with self._call() as rpc:
@@ -235,8 +245,9 @@ def _private(folder: Path) -> None:
 
 
 def _exists(pid: int) -> bool:
+    """Tell whether a process lives; one that has ended and only waits to be reaped does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return status.rpartition(")")[2].split()[0] != "Z"
