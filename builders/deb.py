@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builders import elf
 from builders.archive import reading, unpack_deb
-from builders.deb_lock import load_lock
+from builders.deb_pins import load_lock
 from builders.prune import pruner
 from builders.scripts.extract import FILE
 from builders.step import Download, Step
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builders.build import Build
-    from builders.deb_lock import DebLock
+    from builders.deb_pins import DebLock
     from builders.project import Project
     from builders.recipe import Recipe
     from builders.step import SourceTree

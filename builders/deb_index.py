@@ -72,18 +72,29 @@ def verify(signed: bytes, *, keyring: Path, where: str) -> str:
     with tempfile.TemporaryDirectory(prefix="sealift-") as folder:
         file, text = Path(folder, "InRelease"), Path(folder, "Release")
         file.write_bytes(signed)
-        command = ["gpgv", "--keyring", str(keyring), "--output", str(text), str(file)]
+        command = ["gpgv", "--keyring", str(keyring), "--status-fd", "1"]
         try:
-            done = capture(command)
+            done = capture([*command, "--output", str(text), str(file)])
         except FileNotFoundError:
             hint = "apt-get install gpgv"
             raise SignatureError("gpgv is not installed", where=where, hint=hint) from None
-        if done.code != 0 or not text.exists():
+        if not _is_good(done.stdout.decode(errors="replace")) or not text.exists():
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise SignatureError(
                 "no key of the keyring has signed this", where=where, got=(said or [""])[-1]
             )
         return text.read_text(encoding="utf-8")
+
+
+def _is_good(status: str) -> bool:
+    """Tell whether one signature is good and none is bad, as apt asks for.
+
+    Not the exit code: Debian signs with the keys of several releases, and gpgv fails if the
+    keyring lacks one of them. Words as in GnuPG's doc/DETAILS; a signature by an expired or
+    revoked key has another one than GOODSIG.
+    """
+    words = {line.split(" ")[1] for line in status.splitlines() if line.startswith("[GNUPG:] ")}
+    return {"GOODSIG", "VALIDSIG"} <= words and "BADSIG" not in words
 
 
 def _check(release: Release, name: str, *, where: str) -> None:

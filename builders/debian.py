@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 _Runs = tuple[tuple[tuple[int, ...], int], ...]
+_VERSION = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z.+~-]+\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -68,8 +69,6 @@ class Stanza:
     filename: str
     sha256: str
     size: int
-    depends: tuple[str, ...]
-    """Names in Depends and Pre-Depends, the first of each alternative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +116,44 @@ def parse_packages(text: str, wanted: Collection[str], *, where: str) -> Iterato
             yield _stanza(name, _fields(block), where)
 
 
+def parse_version(text: str) -> Version:
+    """Parse a version; the inverse of its `str`.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not _VERSION.match(text):
+        raise ValueError(f"version {text!r}")
+    return Version(text)
+
+
+def check_file(filename: str, sha256: str) -> None:
+    """Make sure that a file's name stays within the mirror, and that its hash is one.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not filename or ".." in filename.split("/") or filename.startswith("/"):
+        raise ValueError(f"file name {filename!r}")
+    if not _HASH.match(sha256):
+        raise ValueError(f"SHA-256 {sha256!r}")
+
+
 def _stanza(name: str, fields: Mapping[str, str], where: str) -> Stanza:
     try:
         sha256, filename = fields["SHA256"], fields["Filename"]
-        if not _HASH.match(sha256) or ".." in filename.split("/") or filename.startswith("/"):
-            raise BadIndexError(f"{name!r} has no proper file and hash", where=where)
+        check_file(filename, sha256)
         return Stanza(
             name=name,
-            version=Version(fields["Version"]),
+            version=parse_version(fields["Version"]),
             architecture=fields["Architecture"],
             filename=filename,
             sha256=sha256,
             size=int(fields["Size"]),
-            depends=tuple(_depends(fields)),
         )
     except (KeyError, ValueError) as fault:
         reason = f"the stanza of {name!r} makes no sense: {fault}"
         raise BadIndexError(reason, where=where) from fault
-
-
-def _depends(fields: Mapping[str, str]) -> Iterator[str]:
-    for field in ("Pre-Depends", "Depends"):
-        for clause in fields.get(field, "").split(","):
-            if name := clause.split("|")[0].split("(")[0].strip().partition(":")[0]:
-                yield name
 
 
 def _fields(text: str) -> dict[str, str]:
