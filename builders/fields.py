@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST_QUOTE = 60
 _MOST_DIGITS = 20
+_LONGEST_WORD = 80
+_SHORTEST_START = 3
 _SAID = {
     "null": "nothing",
     "bool": "the boolean {}",
@@ -109,7 +111,11 @@ def unknown(node: Node, known: Collection[str], what: str) -> RecipeError:
 def nearest(word: str, known: Collection[str]) -> str | None:
     """Suggest the known word that is nearest to what was written, if one is near."""
     folded = {other.casefold(): other for other in sorted(known)}
-    near = difflib.get_close_matches(word.casefold()[:80], folded, n=1, cutoff=0.6)
+    wanted = word.casefold()[:_LONGEST_WORD]
+    begun = [
+        other for other in folded if len(wanted) >= _SHORTEST_START and other.startswith(wanted)
+    ]
+    near = begun or difflib.get_close_matches(wanted, folded, n=1, cutoff=0.6)
     return f"did you mean {folded[near[0]]!r}?" if near else None
 
 

@@ -31,6 +31,9 @@ SPEC = SourceSpec("app")
 KEY = "-----BEGIN PRIVATE KEY-----\n" + "M" * 64 + "\n"  # no key, but it looks like one
 
 
+honest_stamp = stat_cache.stamp_of
+
+
 class Cache:
     """A stat cache in memory that counts what is put."""
 
@@ -326,16 +329,32 @@ def test_only_changed_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read == ["c/d.py"]
 
 
-def test_fresh_files_are_not_trusted(tmp_path: Path) -> None:
-    app = put(tmp_path / "app", "a.py", "b.py")
-    cache = Cache()
-    digests = []
-    for at in range(100):
-        # The same size, the same inode, and mostly the same tick of the clock.
+def coarse(status: os.stat_result) -> stat_cache.Stamp:
+    """Stamp as a file system does whose clock ticks once an hour."""
+    hour = 3600 * 10**9
+    mode, size, *times, inode = honest_stamp(status)
+    return [mode, size, *(time_ns // hour * hour for time_ns in times), inode]
+
+
+def digests_of_edits(sources: Path) -> set[str]:
+    """Edit a file in place to the same size ten times, and look each time."""
+    app, cache, found = put(sources / "app", "a.py", "b.py"), Cache(), set()
+    for at in range(10):
         with (app / "a.py").open("r+") as file:
-            file.write(f"{at:03}")
-        digests.append(see(tmp_path, cache=cache).digest)
-    assert len(set(digests)) == len(digests)
+            file.write(str(at))
+        found.add(see(sources, cache=cache).digest)
+    return found
+
+
+def test_files_of_the_same_tick_are_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (stat_cache, source_walk):
+        monkeypatch.setattr(module, "stamp_of", coarse)
+    monkeypatch.setattr(stat_cache, "RACY", 2 * 3600 * 10**9)
+    assert len(digests_of_edits(tmp_path / "guarded")) == 10
+    monkeypatch.setattr(stat_cache, "RACY", -(10**14))
+    assert len(digests_of_edits(tmp_path / "unguarded")) < 10, "the guard is what helps"
 
 
 def test_only_a_settled_stamp_is_kept() -> None:
