@@ -67,8 +67,11 @@ class Node:
 
 def place(file: Path, line: int, column: int | None = None) -> str:
     """Spell a place in a file; files below the working directory are named relative to it."""
-    here = Path.cwd()
-    name = file.relative_to(here) if file.is_relative_to(here) else file
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working directory was removed under us
+        here = file
+    name = file.relative_to(here) if file != here and file.is_relative_to(here) else file
     parts = [str(name), str(line)] + ([] if column is None else [str(column)])
     return ":".join(parts)
 

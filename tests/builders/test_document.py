@@ -73,6 +73,13 @@ def test_files_below_the_working_directory_are_named_from_it(
     assert parse(b"a: 1", tmp_path / "recipes" / "a.yaml").where == "recipes/a.yaml:1:1"
 
 
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert refused("a: [\n").where == "/site/recipes/a.yaml:2:1"
+
+
 def test_an_alias_stands_for_its_anchor_where_the_anchor_is() -> None:
     values = fields.mapping(read("a: &x [one, two]\nb: *x\n"))
     assert fields.strings(values["b"]) == ("one", "two")
