@@ -1,0 +1,214 @@
+"""Services of a head: started, stopped and killed; their secrets, their state and their logs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.activate import deploy, restart, rollback, start, stop
+from deploy.errors import (
+    BadReleaseError,
+    NoGenerationError,
+    UnhealthyError,
+    UnknownServiceError,
+)
+from deploy.events import Event, What
+from deploy.logs import last_lines
+from deploy.services import Phase
+from deploy.status import history, status
+from store.local import LocalStore
+from tests.deploy.synthetic import QUICK, Site, Tiny, fetch, free_ports, pids, version
+
+
+def test_secrets_are_seen_by_the_service_alone(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    alpha, beta = replace(pair[0], secrets=("JWT_KEY", "DB_PASSWORD")), pair[1]
+    head, events = site.head(), list[Event]()
+    deploy(head, site.release(alpha, beta), observe=events.append)
+    generated = {each.name for each in events if each.what is What.GENERATED}
+    assert generated == {"JWT_KEY", "DB_PASSWORD"}
+    secret = (head.layout.secrets_dir / "JWT_KEY").read_text()
+    assert f"JWT_KEY={secret}" in fetch(f"http://127.0.0.1:{alpha.port}/")
+    assert secret not in head.layout.supervisor_conf.read_text()
+    for folder in (head.layout.secrets_dir, *head.layout.credentials_dir.rglob("*")):
+        assert folder.stat().st_mode & 0o077 == 0
+    for name, pid in pids(head).items():
+        for file in ("cmdline", "environ"):
+            assert secret.encode() not in Path(f"/proc/{pid}/{file}").read_bytes(), name
+    assert not (head.layout.credentials_dir / "beta").exists()
+
+
+def test_a_changed_secret_restarts_its_users(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    alpha, beta = replace(pair[0], secrets=("JWT_KEY",)), replace(pair[1], secrets=("OTHER",))
+    head, release = site.head(), site.release(alpha, beta)
+    deploy(head, release)
+    (head.layout.secrets_dir / "JWT_KEY").write_text("changed by hand")
+    outcome = deploy(head, release)
+    assert outcome.changes.restarted == ("alpha",)
+    assert "JWT_KEY=changed by hand" in fetch(f"http://127.0.0.1:{alpha.port}/")
+    assert len(list((head.layout.credentials_dir / "alpha").iterdir())) == 1
+    assert deploy(head, release).changes.restarted == ()
+
+
+def test_an_empty_secret_is_refused(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    (head.layout.secrets_dir / "JWT_KEY").write_text("")
+    with pytest.raises(Exception, match="the secret JWT_KEY is empty"):
+        deploy(head, site.release(replace(pair[0], secrets=("JWT_KEY",))))
+    assert history(head) == ()
+
+
+def test_state_outlives_releases(site: Site) -> None:
+    (port,) = free_ports(1)
+    alpha = Tiny(
+        "alpha",
+        port,
+        state=("logs", "database/app.db", "uploads/"),
+        seeds=(("database/app.db", "seed"), ("logs/readme.txt", "look here")),
+    )
+    head = site.head()
+    deploy(head, site.release(alpha))
+    home = site.state_dir / "alpha"
+    assert (home / "database/app.db").read_text() == "seed"
+    assert (home / "logs/readme.txt").read_text() == "look here"
+    assert (home / "uploads").is_dir()
+    assert head.load(head.profile.get(1).path).services["alpha"].path.joinpath("logs").is_dir()
+    (home / "database/app.db").write_text("rows")
+    other = replace(alpha, version="2.0", seeds=(("database/app.db", "another seed"),))
+    deploy(head, site.release(other))
+    rollback(head)
+    assert (home / "database/app.db").read_text() == "rows"
+
+
+def test_state_of_another_folder_is_refused(site: Site, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    release = site.release(Tiny("alpha", port, state=("logs",)))
+    other = type(site.head())(site.store, tmp_path / "elsewhere", QUICK)
+    with pytest.raises(BadReleaseError) as caught:
+        deploy(other, release)
+    assert caught.value.got == f"{site.state_dir}/alpha/logs"
+
+
+def test_stop_start_and_restart(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    with pytest.raises(NoGenerationError):
+        start(head)
+    deploy(head, site.release(*pair))
+    before = pids(head)
+    restart(head, ["alpha"])
+    after = pids(head)
+    assert (after["alpha"] != before["alpha"], after["beta"] == before["beta"]) == (True, True)
+    stop(head, ["alpha"])
+    found = {each.name: each for each in status(head).services}
+    assert (found["alpha"].phase, found["alpha"].pid) == (Phase.STOPPED, None)
+    assert found["beta"].healthy
+    assert start(head).started == ("alpha",)
+    restart(head)
+    assert pids(head)["beta"] != before["beta"]
+    stop(head)
+    stop(head)
+    found = {each.name: each for each in status(head).services}
+    assert {each.phase for each in found.values()} == {Phase.STOPPED}
+    assert not status(head).alive
+    assert start(head).started == ("alpha", "beta")
+    assert status(head).healthy
+    with pytest.raises(UnknownServiceError) as caught:
+        restart(head, ["gamma"])
+    assert caught.value.got == "there are: alpha, beta"
+
+
+def test_start_says_what_is_sick_and_leaves_it(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    alpha, beta = (replace(each, timeout=0.5) for each in pair)
+    head = site.head()
+    release = site.release(alpha, beta)
+    deploy(head, release)
+    stop(head)
+    with socket.create_server(("127.0.0.1", 0)):
+        script = head.load(release).services["beta"].path / "serve.py"
+        script.chmod(0o644)
+        script.write_text("import time\ntime.sleep(60)\n")
+        with pytest.raises(UnhealthyError) as caught:
+            start(head)
+    assert caught.value.service == "beta"
+    assert status(head).alive
+
+
+def test_rollback_after_stop(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    deploy(head, site.release(*pair))
+    deploy(head, site.release(pair[0].at("2.0"), pair[1]))
+    stop(head)
+    rollback(head)
+    assert version(pair[0]) == "1.0"
+
+
+def test_children_are_stopped_with_their_parent(site: Site) -> None:
+    (port,) = free_ports(1)
+    head = site.head()
+    deploy(head, site.release(Tiny("alpha", port, temper="child")))
+    group = pids(head)["alpha"]
+    assert group is not None
+    assert len(members(group)) == 2
+    deploy(head, site.release(Tiny("alpha", port, "2.0")))
+    assert members(group) == []
+
+
+def test_one_that_will_not_stop_is_killed(site: Site) -> None:
+    (port,) = free_ports(1)
+    head = site.head(replace(QUICK, stop_seconds=1))
+    deploy(head, site.release(Tiny("alpha", port, temper="ignores-term")))
+    group = pids(head)["alpha"]
+    deploy(head, site.release(Tiny("alpha", port, "2.0")))
+    assert members(group or 0) == []
+
+
+def members(group: int) -> list[str]:
+    said = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
+    rows = (line.split() for line in said.stdout.splitlines())
+    return [pgid for pgid, stat in rows if int(pgid) == group and not stat.startswith("Z")]
+
+
+def test_a_killed_supervisord_leaves_no_riddle(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    """Its services live on without it; the next start ends them and takes over."""
+    head = site.head()
+    deploy(head, site.release(*pair))
+    before = pids(head)
+    os.kill(int((head.layout.run_dir / "supervisord.pid").read_text()), signal.SIGKILL)
+    time.sleep(0.05)
+    found = status(head)
+    assert not found.alive
+    assert {each.phase for each in found.services} == {Phase.STOPPED}
+    assert version(pair[0]) == "1.0"
+    deploy(head, site.release(pair[0].at("2.0"), pair[1]))
+    assert version(pair[0]) == "2.0"
+    assert all(members(pid or 0) == [] for pid in before.values())
+
+
+def test_logs_survive_and_tell(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    deploy(head, site.release(*pair))
+    deploy(head, site.release(pair[0].at("2.0"), pair[1]))
+    lines = [each.text for each in last_lines(head.layout, "alpha", 10)]
+    assert lines == ["alpha 1.0 begins", "alpha 2.0 begins"]
+
+
+def test_a_deep_folder(tmp_path: Path, pair: tuple[Tiny, Tiny]) -> None:
+    """A socket's path has 107 bytes; a folder may have more."""
+    deep = tmp_path.resolve() / ("deep" * 20) / ("and deeper" * 5)
+    deep.mkdir(parents=True)
+    with LocalStore.open(deep / "store") as store:
+        site = Site(deep, store)
+        head = site.head()
+        try:
+            deploy(head, site.release(*pair))
+            assert status(head).healthy
+            assert head.layout.supervisor_socket.parent.stat().st_mode & 0o077 == 0
+        finally:
+            head.services.shutdown()
+            head.layout.supervisor_socket.parent.rmdir()

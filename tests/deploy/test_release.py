@@ -1,0 +1,126 @@
+"""release.json: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from deploy.errors import BadReleaseError
+from deploy.release import Probe, load, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD: dict[str, Any] = {
+    "format": 1,
+    "services": {
+        "api": {
+            "path": "/store/a-api",
+            "port": 5010,
+            "cwd": "/store/a-api",
+            "command": ["/store/p/bin/python3", "serve", "{port}"],
+            "health": {"probe": "http", "path": "/api/health", "timeout": 30},
+            "state": ["logs", "data/app.db"],
+            "env": {"A": "b"},
+            "secrets": ["JWT_SECRET_KEY"],
+            "routes": [
+                {
+                    "path": "/api/",
+                    "strip": False,
+                    "upgrade": False,
+                    "timeout": 60,
+                    "body_limit": "16m",
+                }
+            ],
+        }
+    },
+    "frontends": {"home": {"path": "/store/h-home", "root": "web", "routes": [{"path": "/"}]}},
+    "nginx": {"path": "/store/n-nginx", "executable": "/store/n-nginx/usr/sbin/nginx"},
+}
+
+
+def test_a_good_release_is_read() -> None:
+    release = parse(json.dumps(GOOD), Path("/store/r-release"))
+    api = release.services["api"]
+    assert (api.port, api.health.probe, api.health.timeout) == (5010, Probe.HTTP, 30.0)
+    assert api.routes[0].path == "/api/"
+    assert release.frontends["home"].root == "web"
+    assert release.web is not None
+    assert release.site_conf == Path("/store/r-release/nginx/site.conf")
+
+
+def spoil(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            document = document[key]
+        document[keys[-1]] = value
+
+    return change
+
+
+API = ("services", "api")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoil("format", value=2),
+        spoil("surprise", value=1),
+        spoil("services", value=[]),
+        spoil(*API, value="x"),
+        spoil(*API, "port", value="5010"),
+        spoil(*API, "port", value=True),
+        spoil(*API, "port", value=0),
+        spoil(*API, "port", value=65536),
+        spoil(*API, "command", value=[]),
+        spoil(*API, "command", value=["python"]),
+        spoil(*API, "command", value="/bin/sh -c x"),
+        spoil(*API, "cwd", value="relative"),
+        spoil(*API, "cwd", value="/a/../b"),
+        spoil(*API, "path", value="/a\nb"),
+        spoil(*API, "health", value=None),
+        spoil(*API, "health", "probe", value="ping"),
+        spoil(*API, "health", "path", value="no-slash"),
+        spoil(*API, "health", "path", value="/a b"),
+        spoil(*API, "health", "timeout", value=-1),
+        spoil(*API, "health", "timeout", value=float("nan")),
+        spoil(*API, "state", value=["/etc"]),
+        spoil(*API, "state", value=["a/../../b"]),
+        spoil(*API, "state", value=[""]),
+        spoil(*API, "env", value={"A": 1}),
+        spoil(*API, "secrets", value=["../x"]),
+        spoil(*API, "secrets", value=[".key"]),
+        spoil(*API, "routes", value=[{"path": "api"}]),
+        spoil(*API, "routes", value=[{"path": "/", "colour": "red"}]),
+        spoil("services", "../x", value=GOOD["services"]["api"]),
+        spoil("services", "a:b", value=GOOD["services"]["api"]),
+        spoil("services", "nginx", value=GOOD["services"]["api"]),
+        spoil("services", "twin", value=GOOD["services"]["api"]),
+        spoil("frontends", "home", "root", value="../.."),
+        spoil("nginx", value=None),
+        spoil("nginx", "executable", value="nginx"),
+    ],
+)
+def test_a_bad_release_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
+    document = copy.deepcopy(GOOD)
+    change(document)
+    with pytest.raises(BadReleaseError) as caught:
+        parse(json.dumps(document), Path("/store/r-release"))
+    assert str(caught.value.where).startswith("/store/r-release/release.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"format": 1}'])
+def test_what_is_no_release(text: str, tmp_path: Path) -> None:
+    (tmp_path / "release.json").write_text(text)
+    with pytest.raises(BadReleaseError):
+        load(tmp_path)
+
+
+def test_a_store_path_without_release(tmp_path: Path) -> None:
+    with pytest.raises(BadReleaseError) as caught:
+        load(tmp_path)
+    assert "sealift build release" in str(caught.value.hint)
