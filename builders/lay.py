@@ -53,7 +53,7 @@ def _lay_file(file: SourceFile, root: Path, place: Path) -> None:
 
 def _contents(file: SourceFile, path: Path) -> bytes:
     if file.link is not None:
-        return os.fsencode(path.readlink())
+        return os.fsencode(os.readlink(path))  # noqa: PTH115 - Path.readlink respells ./a as a
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as source:
         return source.read()
 

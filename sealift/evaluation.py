@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from builders.recipe import SourceSpec
 from builders.recipe_digest import recipes_digest
-from builders.source import collect
+from builders.source import source_digest
 from sealift.site import Memo
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ _SPECS = "sources"
 def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
     """Return recipe → store path of an earlier build of the same, or None.
 
-    Every source is looked at; every path is still registered and on disk.
+    Every source that takes part is looked at; every path is still registered and on disk.
     """
-    base = _base(site)
+    base = _base(site, names)
     specs = _specs(site, base)
     if specs is None:
         return None
-    known = site.store.memo_get(_TABLE, _key(site, base, specs, names))
+    known = site.store.memo_get(_TABLE, _key(site, base, specs))
     if known is None:
         return None
     outputs: dict[str, str] = json.loads(known)
@@ -45,17 +45,18 @@ def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
 
 def remember(site: Site, names: Collection[str], outputs: Mapping[str, str]) -> None:
     """Keep what a build of everything that was asked for gave."""
-    base = _base(site)
-    specs = [asdict(r.source) for r in site.recipes.values() if r.source is not None]
-    site.store.memo_put(_SPECS, base, json.dumps(specs).encode())
-    loaded = _specs(site, base) or []
-    key = _key(site, base, loaded, names)
+    base = _base(site, names)
+    specs = site.looked_at()
+    site.store.memo_put(_SPECS, base, json.dumps([asdict(spec) for spec in specs]).encode())
+    key = _key(site, base, specs)
     site.store.memo_put(_TABLE, key, json.dumps(dict(outputs), sort_keys=True).encode())
 
 
-def _base(site: Site) -> str:
+def _base(site: Site, names: Collection[str]) -> str:
+    """Digest what decides which sources take part: recipes, locks, and what was asked for."""
     folders = [site.settings.recipes_dir, site.settings.locks_dir]
-    return recipes_digest(folders, cache=Memo(site.store, "recipes"))
+    digest = recipes_digest(folders, cache=Memo(site.store, "recipes"))
+    return json.dumps([digest, sorted(names)])
 
 
 def _specs(site: Site, base: str) -> list[SourceSpec] | None:
@@ -68,11 +69,12 @@ def _spec(row: Mapping[str, Any]) -> SourceSpec:
     return SourceSpec(row["path"], row["subdir"], **lists)
 
 
-def _key(site: Site, base: str, specs: Sequence[SourceSpec], names: Collection[str]) -> str:
+def _key(site: Site, base: str, specs: Sequence[SourceSpec]) -> str:
     from builders.code import code_digest
 
     cache = Memo(site.store, "source")
-    trees = [collect(spec, site.settings.sources_dir, cache=cache).digest for spec in specs]
+    folder = site.settings.sources_dir
+    trees = [source_digest(spec, folder, cache=cache) for spec in specs]
     settings = [str(site.settings.store_dir), str(site.settings.state_dir)]
-    facts = [_FORMAT, base, code_digest(), trees, settings, sorted(names)]
+    facts = [_FORMAT, base, code_digest(), trees, settings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

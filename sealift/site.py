@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from builders.plan import Plan
     from builders.project import Project
-    from builders.recipe import Recipe
+    from builders.recipe import Recipe, SourceSpec
     from builders.step import SourceTree
     from deploy.head import LocalHead
     from store.path import StorePath
@@ -97,6 +97,11 @@ class Site:
             tree = None if spec is None else collect(spec, folder, cache=cache)
             self._trees[recipe.name] = tree
         return self._trees[recipe.name]
+
+    def looked_at(self) -> list[SourceSpec]:
+        """Say which sources took part in what was planned, in a fixed order."""
+        taken = (self.recipes[name].source for name in sorted(self._trees))
+        return [spec for spec in taken if spec is not None]
 
     def plan(self, names: Collection[str]) -> Plan:
         """Plan the named recipes; all of them if none is named."""

@@ -4,28 +4,33 @@ Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with
 `members` (name to store path) and `nginx` (store path).
 """
 
+from __future__ import annotations
+
 import json
-import os
 import sys
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Member: TypeAlias = "dict[str, Any]"
+Members: TypeAlias = "dict[str, Member]"
 
 PROXY = """\
-        proxy_http_version 1.1;
-        proxy_set_header Host $http_host;
-        proxy_set_header X-Real-IP $remote_addr;
-        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme;
 """
 
 
-def main(arguments):
-    out = Path(arguments["out"])
-    out.mkdir()
-    members = {name: read(Path(path)) for name, path in sorted(arguments["members"].items())}
-    services = {n: m for n, m in members.items() if "port" in m}
-    frontends = {n: m for n, m in members.items() if "root" in m}
+def main(*, out: str, members: dict[str, str], nginx: str) -> None:
+    """Make the release at `out`."""
+    root = Path(out)
+    root.mkdir()
+    found = {name: read(Path(path)) for name, path in sorted(members.items())}
+    services = {name: member for name, member in found.items() if "port" in member}
+    frontends = {name: member for name, member in found.items() if "root" in member}
     refuse_clashes(services, frontends)
-    nginx = arguments["nginx"]
     release = {
         "format": 1,
         "services": services,
@@ -33,17 +38,17 @@ def main(arguments):
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
     }
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
-    (out / "release.json").write_text(text)
-    (out / "services").mkdir()
+    (root / "release.json").write_text(text)
+    (root / "services").mkdir()
     for name, service in services.items():
-        os.symlink(service["path"], out / "services" / name)
+        (root / "services" / name).symlink_to(service["path"])
     for name, frontend in frontends.items():
-        lay_web_root(out / "web" / name, frontend)
-    (out / "nginx").mkdir()
-    (out / "nginx" / "site.conf").write_text(site(services, frontends))
+        lay_web_root(root / "web" / name, frontend)
+    (root / "nginx").mkdir()
+    (root / "nginx" / "site.conf").write_text(site(services, frontends))
 
 
-def read(path):
+def read(path: Path) -> Member:
     """Return what a member says of itself, with its store path.
 
     A store object cannot hold its own path, so it says `{path}` where it means that.
@@ -53,7 +58,8 @@ def read(path):
     return {"path": str(path), **{key: resolve(fact, str(path)) for key, fact in member.items()}}
 
 
-def resolve(fact, path):
+def resolve(fact: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Put `path` where a fact says `{path}`."""
     if isinstance(fact, str):
         return fact.replace("{path}", path)
     if isinstance(fact, list):
@@ -63,9 +69,9 @@ def resolve(fact, path):
     return fact
 
 
-def refuse_clashes(services, frontends):
+def refuse_clashes(services: Members, frontends: Members) -> None:
     """Two members must share neither a port nor a route."""
-    taken = {}
+    taken: dict[str, str] = {}
     for name, member in {**services, **frontends}.items():
         claims = [f"route {route['path']}" for route in member["routes"]]
         if "port" in member:
@@ -76,23 +82,24 @@ def refuse_clashes(services, frontends):
             taken[claim] = name
 
 
-def lay_web_root(root, frontend):
+def lay_web_root(root: Path, frontend: Member) -> None:
     """Lay a folder in which a request's path finds its file: `<root>/dashboard -> …/web`."""
     target = f"{frontend['path']}/{frontend['root']}"
     for route in frontend["routes"]:
         place = root / route["path"].strip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(target, place)
+        place.symlink_to(target)
 
 
-def site(services, frontends):
+def site(services: Members, frontends: Members) -> str:
     """Return nginx's locations; relative roots start at the head's folder (nginx -p)."""
     parts = [web(n, r["path"]) for n, f in frontends.items() for r in f["routes"]]
     parts += [proxy(n, r) for n, s in services.items() for r in s["routes"]]
     return "\n".join(parts)
 
 
-def web(name, path):
+def web(name: str, path: str) -> str:
+    """Return the locations of one web root: pages never cached, hashed assets for a year."""
     root = f"profiles/system/web/{name}"
     bare = "" if path == "/" else f"location = {path[:-1]} {{ return 301 {path}; }}\n"
     return (
@@ -112,27 +119,26 @@ def web(name, path):
     )
 
 
-def proxy(name, route):
+def proxy(name: str, route: dict[str, Any]) -> str:
+    """Return the location that hands requests to one service."""
     path = route["path"]
     match = path if path.endswith("/") else f"= {path}"
     onward = "/" if route["strip"] else ""
     upgrade = (
-        "        proxy_set_header Upgrade $http_upgrade;\n"
-        '        proxy_set_header Connection "upgrade";\n'
+        '    proxy_set_header Upgrade $http_upgrade;\n    proxy_set_header Connection "upgrade";\n'
         if route["upgrade"]
-        else '        proxy_set_header Connection "";\n'
+        else '    proxy_set_header Connection "";\n'
     )
-    lines = (
+    return (
         f"location {match} {{\n"
-        f"        proxy_pass http://sealift_{name}{onward};\n"
+        f"    proxy_pass http://sealift_{name}{onward};\n"
         f"{PROXY}{upgrade}"
-        f"        proxy_read_timeout {route['timeout']}s;\n"
-        f"        proxy_send_timeout {route['timeout']}s;\n"
-        f"        client_max_body_size {route['body_limit']};\n"
+        f"    proxy_read_timeout {route['timeout']}s;\n"
+        f"    proxy_send_timeout {route['timeout']}s;\n"
+        f"    client_max_body_size {route['body_limit']};\n"
         f"}}\n"
     )
-    return lines.replace("        ", "    ")
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    main(**json.loads(Path(sys.argv[1]).read_text()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +61,7 @@ def show(location: Location, name: str, *, as_json: bool) -> None:
     """Show a recipe as it was understood, with every default filled in."""
     with location.open() as site:
         recipe = find_recipe(site, name)
-        facts = _plain(asdict(recipe))
+        facts: dict[str, Any] = _plain(recipe)
         path = _built(site, name)
     facts["path"] = str(path) if path else None
     facts = {key: fact for key, fact in facts.items() if fact not in (None, "", {}, [])}
@@ -77,9 +76,12 @@ def show(location: Location, name: str, *, as_json: bool) -> None:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Turn a value's fields into what JSON and YAML know."""
     from collections.abc import Mapping
+    from dataclasses import fields, is_dataclass
     from enum import Enum
     from pathlib import Path
 
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):

@@ -15,10 +15,11 @@ from sealift.options import as_json
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sealift.site import Location, Site
     from store.info import PathInfo
+    from store.path import StorePath
     from store.verify import VerifyReport
 
 MEGABYTE = 1_000_000
@@ -93,12 +94,18 @@ def _repair(site: Site) -> Callable[[PathInfo], bool]:
 
 @store.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--all", "everything", is_flag=True, help="Also what only building needs.")
 @as_json
 @click.pass_obj
-def gc(location: Location, *, dry_run: bool, as_json: bool) -> None:
-    """Remove what no root, generation or running process reaches."""
+def gc(location: Location, *, dry_run: bool, everything: bool, as_json: bool) -> None:
+    """Remove what no root, generation or running process reaches.
+
+    What the recipes need to be built again (downloads, wheels, node_modules) stays, unless
+    --all is given.
+    """
     with location.open() as site:
-        report = site.store.collect(dry_run=dry_run)
+        keep = () if everything else _needed_to_build(site)
+        report = site.store.collect(dry_run=dry_run, keep=keep)
     if as_json:
         record = {"removed": [str(i.path) for i in report.removed], "freed": report.freed}
         click.echo(json.dumps(record | {"kept": report.kept, "dry_run": dry_run}))
@@ -110,6 +117,15 @@ def gc(location: Location, *, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{len(report.removed)} paths {verb}, {freed}; {report.kept} kept", err=True)
     for fault in report.failed:
         click.echo(f"not removed: {fault}", err=True)
+
+
+def _needed_to_build(site: Site) -> Collection[StorePath]:
+    """Return every output that the recipes, as they stand, have in the store."""
+    from builders.resolve import Resolver
+
+    resolver = Resolver(site.plan(()), str(site.store.store_dir), site.store.realisations)
+    resolver.advance()
+    return resolver.paths.values()
 
 
 @store.command()
@@ -144,15 +160,13 @@ def add(location: Location, tree: Path, name: str | None) -> None:
 
 
 @store.command()
-@click.argument("path", metavar="PATH[/FILE]")
+@click.argument("path", metavar="NAME|PATH[/FILE]")
 @click.pass_obj
 def cat(location: Location, path: str) -> None:
     """Print a file of the store, or the names in a folder of it."""
     with location.open() as site:
-        root = site.store.real(site.path(path.removeprefix(f"{site.store.store_dir}/")))
-        prefix = f"{site.store.store_dir}/"
-        inner = path.removeprefix(prefix).partition("/")[2]
-        target = root / inner if inner else root
+        name, _, inner = path.removeprefix(f"{site.store.store_dir}/").partition("/")
+        target = site.store.real(site.path(name)) / inner
         if not os.path.lexists(target):
             raise InputError("there is no such file in the store", where=str(target))
         if target.is_dir():
