@@ -80,7 +80,7 @@ def parse(data: bytes, *, where: str) -> Elf | None:
         return None
     try:
         return _parse(data)
-    except (struct.error, ValueError, UnicodeDecodeError) as fault:
+    except (struct.error, ValueError, OverflowError) as fault:
         raise ElfError(f"a damaged ELF file: {fault}", where=where) from fault
 
 
@@ -165,6 +165,9 @@ def _versions(
     for _ in range(values.get(_VERNEEDNUM, 0)):
         _, count, file, first, following = _NEED.unpack_from(data, place)
         yield _string(data, strings + file), tuple(_symbols(data, place + first, count, strings))
+        if not following:
+            # The last one, whatever number was claimed: it would be read for ever.
+            return
         place += following
 
 
