@@ -1,0 +1,378 @@
+"""Services: what starts, what it sees, what a changed line costs; with a gunicorn of our own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builders.python_lock import StaleLockError
+from builders.recipe import Kind
+from store.errors import InputError
+from store.local import LocalStore
+from tests.builders.registry import serving
+from tests.builders.wheels import Site, about, gunicorn, make_wheel, real, reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builders.realise import Result
+
+TOP = make_wheel("top", files={"top/__init__.py": "A = 1\n", "top/data.txt": "t\n"})
+APP = """\
+import os
+import top
+from inner import helper
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+def said():
+    with open(os.path.join(HERE, "data.txt")) as file, open("data.txt") as same:
+        return [file.read(), same.read(), helper.A, os.environ.get("TOKEN")]
+"""
+FILES = {
+    "requirements.txt": "top\n",
+    "app.py": APP,
+    "data.txt": "beside the code\n",
+    "inner/__init__.py": "",
+    "inner/helper.py": "A = 'inner'\n",
+    "gunicorn_config.py": "workers = 2\n",
+    "database/schema.sql": "seed\n",
+}
+SERVICE: dict[str, Any] = {
+    "app": "app:app",
+    "config": "gunicorn_config.py",
+    "state": ("logs/", "database"),
+    "secrets": ("TOKEN",),
+    "env": {"MODE": "{state}/x"},
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with serving() as registry:
+        yield Site(tmp_path / "site", registry)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    with LocalStore.open(tmp_path_factory.mktemp("pex").resolve() / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[LocalStore]:
+    with LocalStore.open(tmp_path.resolve() / "store") as store:
+        yield store
+
+
+def service(site: Site, files: dict[str, str] = FILES, name: str = "app", **facts: Any) -> None:
+    recipe = site.service(name, files, **{**SERVICE, **facts})
+    site.pin(recipe, TOP, gunicorn())
+
+
+def command(path: Path, state: Path) -> list[str]:
+    words = about(path)["service"]["command"]
+    values = {"{path}": str(path), "{port}": "5999", "{state}": str(state)}
+    for name, value in values.items():
+        words = [word.replace(name, value) for word in words]
+    return list(words)
+
+
+def start(path: Path, tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir(exist_ok=True)
+    (credentials / "TOKEN").write_text("hunter2\n")
+    variables = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(credentials), **env}
+    argv = command(path, tmp_path / "state")
+    return subprocess.run(
+        argv, cwd=path, env=variables, capture_output=True, text=True, check=False
+    )
+
+
+def seen(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def test_the_service_sees_its_code_its_packages_and_its_secrets(
+    site: Site, store: LocalStore, tmp_path: Path
+) -> None:
+    service(site)
+    path = real(store, site.build(store, "app"), "app")
+    said = seen(start(path, tmp_path, PYTHONPATH="/elsewhere", TOKEN="not this"))
+    assert said["said"] == ["beside the code\n", "beside the code\n", "inner", "hunter2"]
+    assert said["path"][0] == str(path)
+    assert "/elsewhere" not in said["path"]
+    assert said["argv"][1:] == [
+        "app:app",
+        *("--config", "gunicorn_config.py", "--bind", "127.0.0.1:5999"),
+        *("--worker-tmp-dir", "/dev/shm", "--no-control-socket"),  # noqa: S108
+    ]
+
+
+def test_a_start_writes_nothing(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    service(site)
+    path = real(store, site.build(store, "app"), "app")
+    seen(start(path, tmp_path))
+    report = store.verify()
+    assert report.clean, report
+
+
+def test_what_deploy_must_know_is_in_the_artefact(site: Site, store: LocalStore) -> None:
+    service(site)
+    path = real(store, site.build(store, "app"), "app")
+    facts = about(path)["service"]
+    del facts["command"]
+    assert facts == {
+        "port": 5000,
+        "cwd": "{path}",
+        "health": {"probe": "http", "path": "/health", "timeout": 30.0},
+        "state": ["logs/", "database"],
+        "env": {"MODE": "{state}/x"},
+        "secrets": ["TOKEN"],
+        "routes": [],
+    }
+    assert str(path) not in (path / "sealift.json").read_text()
+
+
+def test_state_leads_out_of_the_store_and_seeds_stay(site: Site, store: LocalStore) -> None:
+    service(site)
+    path = real(store, site.build(store, "app"), "app")
+    state = site.project.settings.state_dir / "app"
+    assert (path / "logs").readlink() == state / "logs"
+    assert (path / "database").readlink() == state / "database"
+    assert (path / ".seed" / "database" / "schema.sql").read_text() == "seed\n"
+
+
+def test_a_missing_secret_stops_the_start_by_name(
+    site: Site, store: LocalStore, tmp_path: Path
+) -> None:
+    service(site, secrets=("TOKEN", "OTHER"))
+    path = real(store, site.build(store, "app"), "app")
+    done = start(path, tmp_path)
+    assert done.returncode == 1
+    assert "secret OTHER: no such file" in done.stderr
+    assert seen(start(path, tmp_path, OTHER="from the environment"))
+
+
+def built(result: Result) -> set[str]:
+    assert result.ok, reasons(result)
+    return set(result.built)
+
+
+def test_a_changed_line_builds_one_step(site: Site, empty: LocalStore) -> None:
+    service(site)
+    first = site.build(empty, "app")
+    assert {"app", "app:env", "app:pex-base"} <= built(first)
+    (site.root / "sources/app/inner/helper.py").write_text("A = 'changed'\n")
+    second = site.build(empty, "app")
+    assert built(second) == {"app"}
+    assert first.outputs["app"] != second.outputs["app"]
+    assert first.outputs["app:pex-base"] == second.outputs["app:pex-base"]
+    (site.root / "sources/app/inner/helper.py").write_text("A = 'inner'\n")
+    third = site.build(empty, "app")
+    assert third.outputs["app"] == first.outputs["app"]
+    assert built(third) == set()
+
+
+def test_a_changed_requirement_asks_for_a_lock(site: Site) -> None:
+    service(site)
+    (site.root / "sources/app/requirements.txt").write_text("top>=0.5\n")
+    with pytest.raises(StaleLockError) as caught:
+        site.steps("app")
+    assert caught.value.hint == "sealift lock app"
+
+
+def test_two_builds_make_the_same_bytes(site: Site, store: LocalStore) -> None:
+    service(site)
+    result = site.build(store, "app", check=True)
+    assert result.ok, reasons(result)
+    assert {"app", "app:env", "app:pex-base"} <= set(result.checked)
+
+
+def make_by_hand(site: Site, tmp_path: Path) -> Path:
+    """Make the PEX that pex makes of the same code and wheels."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name, content in (TOP, gunicorn()):
+        (wheels / name).write_bytes(content)
+    argv = [sys.executable, "-m", "pex", "--pre-resolved-dists", str(wheels), "top", "gunicorn"]
+    argv += ["-c", "gunicorn", "-D", str(site.root / "sources/app")]
+    argv += ["--layout", "loose", "-o", str(tmp_path / "pex")]
+    env = {**os.environ, "PEX_ROOT": str(tmp_path / "root"), "SOURCE_DATE_EPOCH": "315532800"}
+    subprocess.run(argv, check=True, env=env, capture_output=True)
+    return tmp_path / "pex"
+
+
+def test_it_is_the_pex_that_pex_makes(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    service(site, state=())
+    path = real(store, site.build(store, "app"), "app")
+    by_hand = make_by_hand(site, tmp_path)
+    ours, theirs = (json.loads((pex / "PEX-INFO").read_text()) for pex in (path, by_hand))
+    assert ours == theirs
+    assert "code_hash" in ours
+    for name in ("__main__.py", "__pex__/__init__.py"):
+        text = (by_hand / name).read_text()
+        assert (path / name).read_text().splitlines()[1:] == text.splitlines()[1:]
+    names = {name.name for name in by_hand.rglob("*") if not name.is_dir()}
+    assert names <= {name for _, _, files in os.walk(path, followlinks=True) for name in files}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_python_runs_it_anywhere(
+    site: Site, store: LocalStore, tmp_path: Path, *, own: bool
+) -> None:
+    service(site, state=())
+    path = real(store, site.build(store, "app"), "app")
+    python = command(path, tmp_path)[0] if own else sys.executable
+    env = {"PATH": os.environ["PATH"], "PEX_ROOT": str(tmp_path / "root"), "TOKEN": "given"}
+    argv = [python, str(path), "app:app", "-c", "gunicorn_config.py"]
+    done = subprocess.run(argv, cwd=path, env=env, capture_output=True, text=True, check=False)
+    said = seen(done)
+    assert said["said"][-1] == "given"
+    assert said["argv"][1:] == ["app:app", "-c", "gunicorn_config.py"]
+    assert store.verify().clean
+
+
+def test_a_plain_script_is_main(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    script = (
+        "import json, os, sys\nimport top\nfrom pathlib import Path\nimport sibling\n"
+        "if __name__ == '__main__':\n"
+        "    import __main__\n"
+        "    assert __main__.json is json and __spec__ is None\n"
+        "    print(json.dumps([sys.argv[1:], Path(__file__).name, sys.path[0], "
+        "os.environ['TOKEN']]))\n"
+    )
+    files = {"requirements.txt": "top\n", "sub/server.py": script, "sub/sibling.py": ""}
+    facts: dict[str, Any] = {
+        "app": None,
+        "config": None,
+        "command": ("python", "sub/server.py", "--port", "{port}"),
+    }
+    service(site, files, state=(), **facts)
+    path = real(store, site.build(store, "app"), "app")
+    done = start(path, tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [["--port", "5999"], "server.py", f"{path}/sub", "hunter2"]
+    assert json.loads(done.stdout) == said
+    assert json.loads((path / "PEX-INFO").read_text())["entry_point"] == "sub.server"
+
+
+def test_a_module_is_run_as_one(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    code = "import sys\nprint(__name__, __package__, sys.argv[1:])\n"
+    files = {"requirements.txt": "top\n", "pack/__init__.py": "", "pack/__main__.py": code}
+    facts: dict[str, Any] = {"app": None, "config": None, "command": ("python3", "-m", "pack", "a")}
+    service(site, files, state=(), secrets=(), **facts)
+    path = real(store, site.build(store, "app"), "app")
+    assert start(path, tmp_path).stdout == "__main__ pack ['a']\n"
+
+
+def test_a_process_pool_works_in_a_script(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    script = (
+        "import multiprocessing as m\nimport top\n"
+        "def double(n):\n    import top\n    return n * 2 * top.A\n"
+        "if __name__ == '__main__':\n"
+        "    with m.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(double, [1, 2]))\n"
+    )
+    files = {"requirements.txt": "top\n", "server.py": script}
+    facts: dict[str, Any] = {"app": None, "config": None, "command": ("python", "server.py")}
+    service(site, files, state=(), secrets=(), **facts)
+    path = real(store, site.build(store, "app"), "app")
+    done = start(path, tmp_path)
+    assert done.stdout == "[2, 4]\n", done.stderr
+
+
+def test_a_child_interpreter_has_the_packages(
+    site: Site, store: LocalStore, tmp_path: Path
+) -> None:
+    script = (
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-c', 'import top; print(top.A)'], check=True)\n"
+    )
+    files = {"requirements.txt": "top\n", "server.py": script}
+    facts: dict[str, Any] = {"app": None, "config": None, "command": ("python", "server.py")}
+    service(site, files, state=(), secrets=(), **facts)
+    assert start(real(store, site.build(store, "app"), "app"), tmp_path).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"app.py": "import nowhere\n"}, "app.py:1: imports 'nowhere'"),
+        ({"app.py": "import top.sub\nfrom nowhere.deep import x\n"}, "app.py:2: imports 'nowhere'"),
+        ({"inner/helper.py": "\n\nimport nowhere\n"}, "inner/helper.py:3: imports 'nowhere'"),
+        ({"gunicorn_config.py": "import nowhere\n"}, "gunicorn_config.py:1"),
+        ({"gunicorn_config.py": "worker_class = 'event'\n"}, "worker class 'event'"),
+        ({"__main__.py": ""}, "a file '__main__.py'"),
+        ({"PEX-INFO": ""}, "a file 'PEX-INFO'"),
+        ({".deps/x": ""}, "a file '.deps'"),
+        ({"sealift.json": "{}"}, "a file 'sealift.json'"),
+        ({".sealift/serve.py": ""}, "a file '.sealift'"),
+    ],
+)
+def test_what_cannot_work_is_named(
+    site: Site, store: LocalStore, change: dict[str, str], says: str
+) -> None:
+    service(site, {**FILES, **change})
+    result = site.build(store, "app")
+    assert not result.ok
+    assert says in reasons(result)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"app.py": "try:\n    import nowhere\nexcept ImportError:\n    pass\n" + APP},
+        {"app.py": APP + "\ndef late():\n    import nowhere\n"},
+        {"app.py": "import sys\nif sys.platform == 'win32':\n    import nowhere\n" + APP},
+        {"app.py": "import sys\nsys.path.append('/opt/x')\nimport nowhere_yet\n"},
+        {"app.py": "from . import inner\n" + APP},
+        {"stale_script.py": "import nowhere\n"},
+        {"broken.py": "print 'two'\n"},
+        {"lib/own.py": "", "app.py": "import own\n" + APP},
+    ],
+)
+def test_what_may_work_is_let_pass(site: Site, store: LocalStore, change: dict[str, str]) -> None:
+    service(site, {**FILES, **change})
+    result = site.build(store, "app")
+    assert result.ok, reasons(result)
+
+
+def test_a_smoke_run_imports_what_the_recipe_names(site: Site, store: LocalStore) -> None:
+    code = "import top\nfrom pathlib import Path\nPath('written').write_text('x')\n"
+    service(site, {**FILES, "try_me.py": code}, smoke="try_me")
+    path = real(store, site.build(store, "app"), "app")
+    assert not (path / "written").exists()
+    service(site, {**FILES, "try_me.py": "raise RuntimeError('no')\n"}, smoke="try_me")
+    result = site.build(store, "app")
+    assert "smoke run: try_me does not import" in reasons(result)
+    assert "RuntimeError: no" in reasons(result)
+
+
+@pytest.mark.parametrize(
+    "words", [("node", "server.js"), ("python",), ("python", "/etc/x.py"), ("python", "../x.py")]
+)
+def test_commands_that_are_not_understood(site: Site, words: tuple[str, ...]) -> None:
+    service(site, app=None, config=None, command=words)
+    with pytest.raises(InputError) as caught:
+        site.steps("app")
+    assert caught.value.where
+
+
+@pytest.mark.parametrize("kind", [Kind.PEX, Kind.SHIV])
+def test_a_service_without_a_source_of_pythons_is_refused(site: Site, kind: Kind) -> None:
+    service(site, kind=kind)
+    recipe = site.recipes["app"]
+    site.recipes["app"] = type(recipe)(
+        recipe.name, recipe.kind, recipe.file, inputs={**recipe.inputs, "python": "app"}
+    )
+    with pytest.raises((InputError, KeyError)):
+        site.steps("app")
