@@ -178,6 +178,12 @@ def version(tiny: Tiny) -> str:
     return fetch(f"http://127.0.0.1:{tiny.port}/health").split()[1]
 
 
+def spoil(file: Path, text: str) -> None:
+    """Put another file in the place of one in the store, where equal files share an inode."""
+    file.unlink()
+    file.write_text(text)
+
+
 def nginx_tree() -> Path | str:
     """Return a folder with usr/sbin/nginx and mime.types, or the reason why there is none."""
     cache = Path(tempfile.gettempdir()) / "sealift-tests-nginx"

@@ -26,7 +26,7 @@ from deploy.errors import (
 from deploy.events import Event, What
 from deploy.profile import Status
 from deploy.status import history, status
-from tests.deploy.synthetic import QUICK, Pages, Site, Tiny, fetch, free_ports, pids, version
+from tests.deploy.synthetic import QUICK, Pages, Site, Tiny, fetch, free_ports, pids, spoil, version
 
 if TYPE_CHECKING:
     from deploy.head import LocalHead
@@ -197,9 +197,7 @@ def test_neither_new_nor_old_is_well(site: Site) -> None:
     head = site.head()
     first = site.release(Tiny("alpha", port, timeout=0.4))
     deploy(head, first)
-    script = head.load(first).services["alpha"].path / "serve.py"
-    script.chmod(0o644)
-    script.write_text("raise SystemExit(1)\n")
+    spoil(head.load(first).services["alpha"].path / "serve.py", "raise SystemExit(1)\n")
     with pytest.raises(StrandedError) as caught:
         deploy(head, site.release(Tiny("alpha", port, "2.0", temper="error", timeout=0.4)))
     assert caught.value.exit_code == 4

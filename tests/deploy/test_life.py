@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import replace
@@ -24,7 +23,7 @@ from deploy.logs import last_lines
 from deploy.services import Phase
 from deploy.status import history, status
 from store.local import LocalStore
-from tests.deploy.synthetic import QUICK, Site, Tiny, fetch, free_ports, pids, version
+from tests.deploy.synthetic import QUICK, Site, Tiny, fetch, free_ports, pids, spoil, version
 
 
 def test_secrets_are_seen_by_the_service_alone(site: Site, pair: tuple[Tiny, Tiny]) -> None:
@@ -129,12 +128,9 @@ def test_start_says_what_is_sick_and_leaves_it(site: Site, pair: tuple[Tiny, Tin
     release = site.release(alpha, beta)
     deploy(head, release)
     stop(head)
-    with socket.create_server(("127.0.0.1", 0)):
-        script = head.load(release).services["beta"].path / "serve.py"
-        script.chmod(0o644)
-        script.write_text("import time\ntime.sleep(60)\n")
-        with pytest.raises(UnhealthyError) as caught:
-            start(head)
+    spoil(head.load(release).services["beta"].path / "serve.py", "import time\ntime.sleep(60)\n")
+    with pytest.raises(UnhealthyError) as caught:
+        start(head)
     assert caught.value.service == "beta"
     assert status(head).alive
 
