@@ -159,7 +159,7 @@ class Build:
             scratch=[self.inside(path) for path in scratch],
             cwd=self.inside(cwd),
         )
-        command = sandbox.bubblewrap(room, argv, tool=sandbox.probe())
+        command = sandbox.bubblewrap(room, argv, tool=sandbox.probe(), mark=self.children.mark)
         # The environment is bubblewrap's own, and that of nobody else: it hands it on as it is.
         return self.children.run(command, env=_environment(env), cwd=None, log=self.log)
 
@@ -177,7 +177,11 @@ class Build:
             _copy(real, Path(place))
         for path in scratch:
             path.mkdir(parents=True, exist_ok=True)
-        own = {"HOME": str(home), "TMPDIR": str(self._temporary())}
+        own = {
+            "HOME": str(home),
+            "TMPDIR": str(self._temporary()),
+            "SEALIFT_BUILD": self.children.mark,
+        }
         try:
             return self.children.run(argv, env=_environment(own | dict(env)), cwd=cwd, log=self.log)
         except OSError as fault:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
+from builders import warden
 from store.errors import Error
 
 if TYPE_CHECKING:
@@ -37,12 +39,31 @@ class Completed:
 
 
 class Children:
-    """The processes of one build. After `stop` none runs and none starts."""
+    """The processes of one build. After `stop` none runs and none starts.
+
+    They must not outlive this process either, whatever kills it: see `builders.warden`.
+
+    Attributes:
+        mark: a word that no other process of the machine bears. A command that may start others
+            in a session of their own must have it among its arguments or in its environment.
+    """
 
     def __init__(self) -> None:
+        self.mark = f"sealift-{os.urandom(12).hex()}"
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
+        self._warden: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what still runs, and let the warden go."""
+        calm = not self.stopped and not self._running
+        self.stop()
+        if self._warden is not None:
+            self._warden.communicate(warden.CALM if calm else warden.STOP)
 
     @property
     def stopped(self) -> bool:
@@ -90,6 +111,7 @@ class Children:
         with self._lock:
             if self.stopped:
                 raise StoppedError("the build was stopped")
+            self._warden = self._warden or _start_warden(self.mark)
             process = subprocess.Popen(
                 list(argv),
                 env=dict(env),
@@ -134,6 +156,18 @@ def capture(
         timeout=timeout,
     )
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def _start_warden(mark: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", warden.__file__, mark],
+        env={},
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from builders.derive import FETCH
 from builders.kinds import PLANNERS
 from store.errors import InputError
+from store.names import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -91,8 +92,11 @@ def arrange(steps: Iterable[Step], targets: Collection[str]) -> Plan:
 
     Raises:
         PlanError: an input that nothing makes, or a cycle.
+        InputError: a name that no store path can have.
     """
     known = {step.key: step for step in steps}
+    for step in known.values():
+        check_name(step.name)
     graph = {key: tuple(known[key].inputs.values()) for key in _reach(known, targets)}
     try:
         order = tuple(TopologicalSorter(graph).static_order())

@@ -88,8 +88,8 @@ def realise(
     platform = PLATFORM if sandbox_mode is SandboxMode.BUBBLEWRAP else BARE_PLATFORM
     resolver = Resolver(plan, str(store.store_dir), store.realisations, platform=platform)
     observe(Event(EventKind.PLANNED, total=len(plan.order), time=time.time()))
-    workshop = Workshop(store, builders, sandbox_mode, Children(), observe)
-    with store.session():
+    with store.session(), Children() as children:
+        workshop = Workshop(store, builders, sandbox_mode, children, observe)
         if dry_run:
             return _explain(plan, resolver, store)
         schedule = Schedule(

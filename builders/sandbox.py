@@ -89,13 +89,17 @@ class Room:
     cwd: str = INSIDE
 
 
-def bubblewrap(room: Room, argv: Sequence[str], *, tool: str = "bwrap") -> list[str]:
+def bubblewrap(
+    room: Room, argv: Sequence[str], *, tool: str = "bwrap", mark: str = "sealift"
+) -> list[str]:
     """Spell a room and a command as one argument vector.
 
-    The root is empty and becomes read-only after the mounts, so nothing can be left in it.
+    The root is empty and becomes read-only after the mounts, so nothing can be left in it. The
+    mark changes nothing inside; `builders.warden` finds bubblewrap's own processes by it.
     """
     return [
         tool,
+        *("--unsetenv", mark),
         *("--unshare-all", "--die-with-parent", "--new-session", "--hostname", "localhost"),
         *("--uid", str(UID), "--gid", str(GID), "--cap-drop", "ALL"),
         *("--proc", "/proc", "--dev", "/dev", "--dir", HOME),

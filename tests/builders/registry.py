@@ -164,13 +164,21 @@ def other(content: bytes) -> Callable[[Handler, bytes], None]:
     return handle
 
 
+class Server(ThreadingHTTPServer):
+    """A server whose clients may be killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of connections that break."""
+
+
 @contextmanager
 def serving() -> Iterator[Registry]:
     """Serve until the block ends."""
     registry = Registry()
     handler = type("Bound", (Handler,), {"registry": registry})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     registry.url = f"http://127.0.0.1:{server.server_port}"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from builders import warden
 from builders.command import Children, StoppedError, capture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PATH = {"PATH": os.environ["PATH"]}
@@ -35,16 +41,22 @@ def wait_for(file: Path) -> str:
 
 
 def test_output_and_exit_code(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("a") as log:
+    with (tmp_path / "log").open("a") as log, Children() as children:
         log.write("before\n")
         argv = ["sh", "-c", "echo out; echo err >&2; cat; exit 3"]
-        assert Children().run(argv, env=PATH, cwd=tmp_path, log=log) == 3
+        assert children.run(argv, env=PATH, cwd=tmp_path, log=log) == 3
         log.write("after\n")
     assert (tmp_path / "log").read_text() == "before\nout\nerr\nafter\n"
 
 
-def test_stop_kills_children_and_theirs(tmp_path: Path) -> None:
-    children, caught = Children(), []
+@pytest.fixture
+def children() -> Iterator[Children]:
+    with Children() as made:
+        yield made
+
+
+def test_stop_kills_children_and_theirs(children: Children, tmp_path: Path) -> None:
+    caught = []
 
     def work() -> None:
         argv = ["sh", "-c", "sleep 60 & echo $! $$ > pids; wait"]
@@ -67,8 +79,7 @@ def test_stop_kills_children_and_theirs(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in pids)
 
 
-def test_nothing_starts_after_stop(tmp_path: Path) -> None:
-    children = Children()
+def test_nothing_starts_after_stop(children: Children, tmp_path: Path) -> None:
     children.stop()
     with (tmp_path / "log").open("a") as log, pytest.raises(StoppedError):
         children.run(["touch", "file"], env=PATH, cwd=tmp_path, log=log)
@@ -77,13 +88,44 @@ def test_nothing_starts_after_stop(tmp_path: Path) -> None:
         children.pause(0)
 
 
-def test_pause_ends_with_stop() -> None:
-    children = Children()
+def test_pause_ends_with_stop(children: Children) -> None:
     threading.Timer(0.05, children.stop).start()
     began = time.monotonic()
     with pytest.raises(StoppedError):
         children.pause(60)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("end", [b"", warden.STOP, warden.CALM])
+def test_the_warden_kills_what_bears_the_mark(tmp_path: Path, end: bytes) -> None:
+    mark = f"mark-{os.getpid()}-{end.decode()}"
+    marked = subprocess.Popen(["sh", "-c", "sleep 60; exit", mark], start_new_session=True)
+    hidden = subprocess.Popen(["sleep", "60"], env={**PATH, "MARK": mark})
+    stranger = subprocess.Popen(["sleep", "60"])
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", warden.__file__, mark], input=end, check=True, cwd=tmp_path
+    )
+    assert done.returncode == 0
+    calm = end == warden.CALM
+    assert (marked.poll() is None, hidden.poll() is None) == (calm, calm)
+    assert stranger.poll() is None
+    for process in (marked, hidden, stranger):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_what_left_the_session_is_killed_too(tmp_path: Path) -> None:
+    with Children() as children, (tmp_path / "log").open("a") as log:
+        argv = ["sh", "-c", "setsid sleep 60 & echo $! > pid"]
+        assert children.run(argv, env={**PATH, "M": children.mark}, cwd=tmp_path, log=log) == 0
+        pid = int(wait_for(tmp_path / "pid"))
+        assert alive(pid)
+        children.stop()
+    deadline = time.monotonic() + 2
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(pid)
 
 
 def test_capture() -> None:

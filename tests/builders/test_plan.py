@@ -18,13 +18,14 @@ from builders.recipe import Kind, Recipe
 from builders.settings import load_settings
 from builders.step import Download, Step
 from store.errors import InputError
+from store.names import store_name
 
 if TYPE_CHECKING:
     from builders.step import SourceTree
 
 
 def step(key: str, *inputs: str, **fields: str) -> Step:
-    return Step(key, key, key, "text", inputs={name: name for name in inputs}, **fields)  # type: ignore[arg-type]
+    return Step(key, store_name(key), key, "text", inputs={name: name for name in inputs}, **fields)  # type: ignore[arg-type]
 
 
 def fetch(key: str, *urls: str) -> Step:
@@ -105,6 +106,10 @@ class TestArrange:
         assert " → " in reason
         assert all(name in reason for name in "abc")
         assert "d" not in reason.partition(":")[2]
+
+    def test_a_name_that_no_store_path_can_have(self) -> None:
+        with pytest.raises(InputError, match="a/b"):
+            arrange([Step("a", "a/b", "a", "text")], ["a"])
 
     def test_fetches_alone(self) -> None:
         made = arrange([fetch("f"), step("a", "f"), step("b", "a")], ["b"])

@@ -18,6 +18,7 @@ from builders.plan import arrange
 from builders.realise import Result, realise
 from builders.sandbox import SandboxError, SandboxMode, probe
 from builders.step import SourceFile, SourceTree, Step
+from store.names import store_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,13 +90,17 @@ BASE = Step("base", "base", "base", "base")
 def shell(key: str, command: str, **fields: Any) -> Step:
     """Plan a step that runs a shell command over the base system."""
     inputs = {"base": "base", **fields.pop("inputs", {})}
-    return Step(key, key, key, "shell", inputs=inputs, arguments={"command": command}, **fields)
+    return Step(
+        key, store_name(key), key, "shell", inputs=inputs, arguments={"command": command}, **fields
+    )
 
 
 def text(key: str, content: str, *inputs: str, **fields: Any) -> Step:
     """Plan a step that writes text, and after it that of its inputs, in process."""
     roles = {name.replace(":", "-"): name for name in inputs}
-    return Step(key, key, key, "text", inputs=roles, arguments={"text": content}, **fields)
+    return Step(
+        key, store_name(key), key, "text", inputs=roles, arguments={"text": content}, **fields
+    )
 
 
 @dataclass
