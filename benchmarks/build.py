@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figure import Figure, run, side_by_side
 from benchmarks.site import Site
-from deploy.profile import swap_link
+from deploy import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def one_line(site: Site, root: Path) -> Figure:
     """`build all` after one changed line against pex run by hand with warm caches."""
     source = site.sources / SERVICE / "app.py"
     out = root / "by-hand.pex"
-    hand = [
+    hand: list[str | Path] = [
         Path(sys.executable).with_name("pex"),
         *("-r", site.sources / SERVICE / "requirements.txt", "gunicorn"),
         *("-D", site.sources / SERVICE, "-c", "gunicorn", "-o", out),
@@ -143,8 +143,8 @@ def by_hand(place: Path, caches: Path) -> float:
     for name, folder in BACKENDS.items():
         venv = place / "venvs" / name
         spent += run([sys.executable, "-m", "venv", venv], env=env)
-        wanted = ["-r", source / folder / "requirements.txt", "gunicorn"]
-        spent += run([venv / "bin" / "pip", "install", "-q", *wanted], env=env)
+        wanted = source / folder / "requirements.txt"
+        spent += run([venv / "bin" / "pip", "install", "-q", "-r", wanted, "gunicorn"], env=env)
     for name in FRONTENDS:
         for command in (["npm", "ci", "--prefer-offline"], ["npm", "run", "build"]):
             spent += run(command, cwd=source / name, env=env)
@@ -156,15 +156,22 @@ def service_start(site: Site, root: Path) -> Figure:
     python = site.path("python-3.11") / "bin" / "python3"
     venv = root / "venv"
     run([_tool("uv"), "venv", "-q", "--python", python, venv])
-    locked = site.path(f"{SERVICE}")
+    locked = site.path(SERVICE)
     wanted = sorted(wheel.name for wheel in (locked / ".deps").iterdir())
     pins = [_pin(wheel) for wheel in wanted]
     run([_tool("uv"), "pip", "install", "-q", "--compile-bytecode", "--python", venv, *pins])
     tree = root / "plain"
     shutil.copytree(site.sources / SERVICE, tree)
     bind = f"127.0.0.1:{SERVICE_PORT}"
-    plain = [venv / "bin" / "gunicorn", "-c", "gunicorn_config.py", "app:app", "--bind", bind]
-    command, environment = _service(locked)
+    plain: list[str | Path] = [
+        venv / "bin" / "gunicorn",
+        "-c",
+        "gunicorn_config.py",
+        "app:app",
+        "--bind",
+        bind,
+    ]
+    command, environment = _service(site, locked)
     url = f"http://{bind}/api/health"
     _answered(plain, tree, url, {})
     _answered(command, locked, url, environment)
@@ -211,10 +218,10 @@ def swap(root: Path) -> Figure:
     misses: list[int] = []
     reader = threading.Thread(target=_read, args=(link / "release.json", 100_000, misses))
     reader.start()
-    spent = []
+    spent: list[float] = []
     while reader.is_alive():
         start = time.perf_counter()
-        swap_link(link, str(1 + len(spent) % 2))
+        durable.link(link, str(1 + len(spent) % 2))
         spent.append(time.perf_counter() - start)
     if misses:
         raise RuntimeError(f"{len(misses)} of 100,000 reads found no release")
@@ -227,7 +234,7 @@ def swap(root: Path) -> Figure:
         ours=round(median(spent), 6),
         peers=None,
         runs=len(spent),
-        note="the ratio is milliseconds, fsync of the folder not in it",
+        note="in milliseconds, with the fsync of the folder",
     )
 
 
@@ -280,15 +287,16 @@ class Nix:
         return run(["nix-store", "--verify", "--check-contents"], env=self.env)
 
 
-def _service(path: Path) -> tuple[list[str], dict[str, str]]:
+def _service(site: Site, path: Path) -> tuple[list[str], dict[str, str]]:
+    """Return a service's command and environment, with its state folders made."""
     said = json.loads((path / "sealift.json").read_text())["service"]
-    fill = {"{port}": str(SERVICE_PORT)}
-    words = []
-    for word in said["command"]:
-        for name, value in fill.items():
-            word = word.replace(name, value)  # noqa: PLW2901
-        words.append(word)
-    return words, dict(said["env"])
+    for name in said["state"]:
+        (site.root / "state" / SERVICE / name).mkdir(parents=True, exist_ok=True)
+    filled = [
+        word.replace("{path}", str(path)).replace("{port}", str(SERVICE_PORT))
+        for word in said["command"]
+    ]
+    return filled, dict(said["env"])
 
 
 def _answered(argv: Sequence[str | Path], cwd: Path, url: str, extra: Mapping[str, str]) -> float:
