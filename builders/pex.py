@@ -2,8 +2,10 @@
 
 Three steps on top of its wheels: their environment, the PEX of the wheels alone, made by pex
 itself, and the PEX with the service's own code, made without pex. A changed line of code changes
-the last one only. The tree is started by its launcher; that `python <path>` runs it too is what
-makes it a PEX.
+the last one only. The tree is started by its launcher, which unpacks, looks for and writes
+nothing; that `python <path>` runs it too is what makes it a PEX. That way of starting is PEX's
+own: it looks at the interpreter once, for which it wants a writable PEX_ROOT or temporary folder
+(some 3 MB), and takes 1.6 times as long.
 """
 
 from __future__ import annotations
