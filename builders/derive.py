@@ -30,6 +30,11 @@ ANY_PLATFORM = "any"
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+(?:builders\.scripts\.)?(\w+)", re.MULTILINE)
 
 
+def platform_of(*, bare: bool) -> str:
+    """Name the platform of builds that run here, in a sandbox or without one."""
+    return BARE_PLATFORM if bare else PLATFORM
+
+
 def derive(step: Step, inputs: Mapping[str, str], platform: str = PLATFORM) -> Derivation:
     """Make the derivation of a step; `inputs` maps its roles to full store paths."""
     if step.download is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builders.command import Children
-from builders.derive import BARE_PLATFORM, PLATFORM
+from builders.derive import platform_of
 from builders.events import Event, EventKind, ignore
 from builders.kinds import BUILDERS
 from builders.resolve import Resolver
@@ -85,7 +85,7 @@ def realise(
         KeyboardInterrupt: after all children are dead; nothing half done is registered.
         SandboxError: if builds are needed and this machine cannot make a sandbox.
     """
-    platform = PLATFORM if sandbox_mode is SandboxMode.BUBBLEWRAP else BARE_PLATFORM
+    platform = platform_of(bare=sandbox_mode is SandboxMode.OFF)
     resolver = Resolver(plan, str(store.store_dir), store.realisations, platform=platform)
     observe(Event(EventKind.PLANNED, total=len(plan.order), time=time.time()))
     with store.session(), Children() as children:

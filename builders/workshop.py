@@ -92,12 +92,7 @@ class Workshop:
         self._tell(EventKind.STARTED, task, log=str(logs.log_file(self.store, task.digest)))
         with self.building(task) as (build, closure):
             self.children.pause(0)
-            info = self.store.add(
-                build.out,
-                step.name,
-                candidates=[each.path for each in closure],
-                references=[task.inputs[role] for role in step.runtime],
-            )
+            info = self.add(task, build, closure)
         seconds = time.monotonic() - began
         if step.source is not None:
             remember_source(self.store, step.source)
@@ -109,6 +104,15 @@ class Workshop:
             seconds=seconds,
         )
         return Made(info.path, seconds)
+
+    def add(self, task: Task, build: Build, closure: Sequence[PathInfo]) -> PathInfo:
+        """Put a finished build's output into the store."""
+        return self.store.add(
+            build.out,
+            task.step.name,
+            candidates=[each.path for each in closure],
+            references=[task.inputs[role] for role in task.step.runtime],
+        )
 
     @contextmanager
     def building(self, task: Task) -> Iterator[tuple[Build, Sequence[PathInfo]]]:
