@@ -27,7 +27,7 @@ from store.errors import Error, IntegrityError
 from store.hashes import Digest, parse_sri, sri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from hashlib import _Hash
     from pathlib import Path
 
@@ -114,13 +114,11 @@ class Fetcher:
         """
         pin = parse_sri(download.integrity)
         faults: dict[str, AttemptError] = {}
-        for turn in range(self._patience.rounds):
-            self._pause(self._patience.delay(turn))
-            for url in _promising(download.urls, faults):
-                try:
-                    return self._attempt(url, pin, part, download.size)
-                except AttemptError as fault:
-                    faults[url] = fault
+        for url in self._turns(download.urls, faults):
+            try:
+                return self._attempt(url, pin, part, download.size)
+            except AttemptError as fault:
+                faults[url] = fault
         raise _failure(name, pin, faults, hint)
 
     def get(
@@ -132,20 +130,26 @@ class Fetcher:
             FetchError: if the server cannot be reached, refuses, or sends more than `limit`.
         """
         faults: dict[str, AttemptError] = {}
-        for turn in range(self._patience.rounds):
-            self._pause(self._patience.delay(turn))
-            for address in _promising([url], faults):
-                try:
-                    with self._connections.open(address, headers or {}) as answer:
-                        return b"".join(answer.chunks(limit))
-                except AttemptError as fault:
-                    faults[address] = fault
+        for address in self._turns([url], faults):
+            try:
+                with self._connections.open(address, headers or {}) as answer:
+                    return b"".join(answer.chunks(limit))
+            except AttemptError as fault:
+                faults[address] = fault
         raise FetchError(
             f"{bare(url)} cannot be read",
             where=bare(url),
             got=str(faults[url]),
             hint=_HINT,
         )
+
+    def _turns(self, urls: Sequence[str], faults: Mapping[str, AttemptError]) -> Iterator[str]:
+        """Give the addresses in order, again and again, as long as there is hope; wait between."""
+        for turn in range(self._patience.rounds):
+            hopeful = [url for url in urls if url not in faults or faults[url].passing]
+            if hopeful:
+                self._pause(self._patience.delay(turn))
+            yield from hopeful
 
     def _attempt(self, url: str, pin: Digest, path: Path, size: int | None) -> int:
         with path.open("ab+") as file:
@@ -172,10 +176,6 @@ class Fetcher:
         except RangeError:
             part.clear()
             raise
-
-
-def _promising(urls: Sequence[str], faults: Mapping[str, AttemptError]) -> list[str]:
-    return [url for url in urls if url not in faults or faults[url].passing]
 
 
 def _host(url: str) -> str:

@@ -224,13 +224,15 @@ def test_each_fault_has_its_words(
     assert error.hint
 
 
-def test_what_is_forbidden_is_asked_for_once(
-    registry: Registry, fetcher: Fetcher, part: Path
-) -> None:
+def test_what_is_forbidden_is_asked_for_once(registry: Registry, part: Path) -> None:
     registry.faults["/file"] = status(403)
+    pauses: list[float] = []
+    fetcher = Fetcher(pause=pauses.append)
     with pytest.raises(FetchError):
         fetcher.fetch(registry.pin("/file", CONTENT), part, name="file")
+    fetcher.close()
     assert len(registry.asked) == 1
+    assert sum(pauses) == 0
 
 
 @pytest.mark.parametrize(
