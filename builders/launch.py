@@ -30,14 +30,16 @@ class Entry:
     Attributes:
         kind: `function` (`module:name`), `module` or `script`.
         target: by its kind.
+        start: the module, or the file of the source, where the service's own code starts.
         words: what follows on the command line.
-        files: where its own code starts, relative to the source.
+        config: gunicorn's configuration, a file of the source.
     """
 
     kind: str
     target: str
+    start: str
     words: tuple[str, ...]
-    files: tuple[str, ...]
+    config: str | None = None
 
     @property
     def pex(self) -> str | None:
@@ -66,13 +68,13 @@ def entry_of(recipe: Recipe) -> Entry:
             expected="python FILE …, or python -m MODULE …",
         )
     if rest[0] == "-m" and len(rest) > 1:
-        return Entry("module", rest[1], tuple(rest[2:]), _module_files(rest[1]))
+        return Entry("module", rest[1], rest[1], tuple(rest[2:]))
     script = posixpath.normpath(rest[0])
     if script.startswith(("-", "/", "../")):
         raise InputError(
             f"{recipe.name}: {rest[0]!r} is no file of the source", where=str(recipe.file)
         )
-    return Entry("script", script, tuple(rest[1:]), (script,))
+    return Entry("script", script, script, tuple(rest[1:]))
 
 
 def _gunicorn(service: Service) -> Entry:
@@ -80,13 +82,7 @@ def _gunicorn(service: Service) -> Entry:
     words = [app, "--bind", "127.0.0.1:{port}", "--worker-tmp-dir", "/dev/shm"]  # noqa: S108
     if service.config:
         words[1:1] = ["--config", service.config]
-    files = (*_module_files(app.partition(":")[0]), *filter(None, [service.config]))
-    return Entry("function", GUNICORN, tuple(words), files)
-
-
-def _module_files(module: str) -> tuple[str, ...]:
-    path = module.replace(".", "/")
-    return (f"{path}.py", f"{path}/__init__.py", f"{path}/__main__.py")
+    return Entry("function", GUNICORN, app.partition(":")[0], tuple(words), service.config)
 
 
 def launch(recipe: Recipe, entry: Entry) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
 
 def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
     entry = entry_of(recipe)
-    service = recipe.service
     return Step(
         key=recipe.name,
         name=store_name(recipe.name),
@@ -88,8 +87,8 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
             "about": about(recipe, (*FLAGS, f"{OWN_PATH}/.sealift/serve.py", *entry.words)),
             "launch": launch(recipe, entry),
             "entry_point": entry.pex,
-            "entries": list(entry.files),
-            "config": service.config if service else None,
+            "start": entry.start,
+            "config": entry.config,
             "smoke": recipe.options.get("smoke"),
             "state": state_links(recipe, project),
         },

@@ -13,6 +13,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
 
 from builders.requirements import Requirements, normalise, parse_lines, read_requirements
 from builders.wheel_tags import Target, choose, parse_wheel
@@ -85,7 +86,7 @@ class Wheel:
     @property
     def filename(self) -> str:
         """The wheel's own name, the last part of its address."""
-        return self.url.rpartition("/")[2].partition("#")[0].replace("%2B", "+")
+        return unquote(self.url.partition("#")[0].rpartition("/")[2])
 
     @property
     def integrity(self) -> str:

@@ -44,7 +44,6 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
 def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
     entry = entry_of(recipe)
-    service = recipe.service
     archive = f"{recipe.name}.pyz"
     return Step(
         key=recipe.name,
@@ -61,8 +60,8 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
             "launch": {**launch(recipe, entry), "entry": ["archive", archive]},
             "archive": archive,
             "function": entry.target if entry.kind == "function" else None,
-            "entries": list(entry.files),
-            "config": service.config if service else None,
+            "start": entry.start,
+            "config": entry.config,
             "smoke": recipe.options.get("smoke"),
             "state": state_links(recipe, project),
         },

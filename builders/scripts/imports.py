@@ -49,6 +49,18 @@ def find_missing(root: Path, site: Path, entries: list[str]) -> list[Missing]:
     return [Missing(*where, not bends) for where in sorted(found)]
 
 
+def find_start(root: Path, site: Path, start: str) -> list[str] | None:
+    """Return the service's own files that a module or file starts with; None if it is nowhere."""
+    if start.endswith(".py"):
+        return [start] if (root / start).is_file() else None
+    path = start.replace(".", "/")
+    tries = (f"{path}.py", f"{path}/__init__.py", f"{path}/__main__.py")
+    files = [file for file in tries if (root / file).is_file()]
+    if files:
+        return own_files(root, "", start) + files
+    return [] if start.partition(".")[0] in provided_names(site) else None
+
+
 def parse(path: Path) -> ast.Module:
     """Parse a file; one that cannot be parsed is left for Python to complain about."""
     try:

@@ -3,8 +3,8 @@
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `base` (store
 path of the PEX of wheels), `env` (store path of the merged environment), `interpreter` (what
 starts the service), `source`, `launch`, `about` (what `sealift.json` says), `entry_point` (of the
-PEX, or nothing to leave it), `entries` (files where the code starts), `config` (gunicorn's, or
-nothing), `smoke` (module to import, or nothing), `state` (path → place) and `out`.
+PEX, or nothing to leave it), `start` (module or file where the code starts), `config` (gunicorn's,
+or nothing), `smoke` (module to import, or nothing), `state` (path → place) and `out`.
 
 The hashes are pex's own (`PEXBuilder._prepare_code`): a PEX that pex makes of the same code and
 wheels has the same `PEX-INFO`, which a test compares.
@@ -55,7 +55,7 @@ def main(
     launch: dict[str, Any],
     about: dict[str, Any],
     entry_point: str | None,
-    entries: list[str],
+    start: str,
     config: str | None,
     smoke: str | None,
     state: dict[str, str],
@@ -64,9 +64,9 @@ def main(
     """Make the service's tree at `out`, of the source, which is used up."""
     root = Path(out)
     Path(source).rename(root)
-    refuse_reserved(root, RESERVED)
+    refuse_reserved(root, RESERVED, state)
     site = Path(env, "site").resolve()
-    check_imports(root, site, entries)
+    check_imports(root, site, start, config)
     check_worker(root, Path(env), config)
     if smoke:
         import_in(root, Path(env), f"import {smoke}", f"smoke run: {smoke} does not import")

@@ -18,14 +18,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import builders.scripts.serve
-from builders.scripts.imports import find_missing
+from builders.scripts.imports import find_missing, find_start
 
 PLAIN_WORKERS = ("sync", "gthread")
 """Workers of gunicorn that need nothing but gunicorn."""
 
 
-def refuse_reserved(root: Path, reserved: tuple[str, ...]) -> None:
-    """Refuse source files whose place is taken."""
+def refuse_reserved(root: Path, reserved: tuple[str, ...], state: dict[str, str]) -> None:
+    """Refuse source files and state whose place is taken."""
+    for name in state:
+        if name.partition("/")[0] in reserved:
+            sys.exit(f"state {name!r} lies where the artefact has files of its own")
     for name in reserved:
         if os.path.lexists(root / name):
             sys.exit(
@@ -62,9 +65,12 @@ def compile_code(root: Path) -> None:
                 )
 
 
-def check_imports(root: Path, site: Path, entries: list[str]) -> None:
-    """Refuse code that imports what neither it nor its environment has."""
-    missing = find_missing(root, site, entries)
+def check_imports(root: Path, site: Path, start: str, config: str | None) -> None:
+    """Refuse code that is not there, or imports what neither it nor its environment has."""
+    files = find_start(root, site, start)
+    if files is None:
+        sys.exit(f"{start!r} is neither in the source nor in the requirements")
+    missing = find_missing(root, site, [*files, *([config] if config else [])])
     for fault in missing:
         say(
             f"{fault.file}:{fault.line}: imports {fault.module!r}, which no locked package has"

@@ -2,10 +2,10 @@
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `tools` (store
 path of an environment that has shiv), `interpreter` (what starts the service), `env` (store path
-of the merged environment), `source`, `launch`, `about` (what `sealift.json` says),
-`archive` (file name), `function` (entry of the archive, or nothing), `entries` (files where the
-code starts), `config` (gunicorn's, or nothing), `smoke` (module to import, or nothing), `state`
-(path → place) and `out`.
+of the merged environment), `source`, `launch`, `about` (what `sealift.json` says), `archive` (file
+name), `function` (entry of the archive, or nothing), `start` (module or file where the code
+starts), `config` (gunicorn's, or nothing), `smoke` (module to import, or nothing), `state` (path →
+place) and `out`.
 
 The archive runs anywhere. The code lies beside it as well, because services read and write
 relative to their working directory.
@@ -45,7 +45,7 @@ def main(
     about: dict[str, Any],
     archive: str,
     function: str | None,
-    entries: list[str],
+    start: str,
     config: str | None,
     smoke: str | None,
     state: dict[str, str],
@@ -54,9 +54,9 @@ def main(
     """Make the service's tree at `out`, of the source, which is used up."""
     root = Path(out)
     Path(source).rename(root)
-    refuse_reserved(root, (".sealift", ".seed", "sealift.json", archive))
+    refuse_reserved(root, (".sealift", ".seed", "sealift.json", archive), state)
     site = Path(env, "site").resolve()
-    check_imports(root, site, entries)
+    check_imports(root, site, start, config)
     check_worker(root, Path(env), config)
     if smoke:
         import_in(root, Path(env), f"import {smoke}", f"smoke run: {smoke} does not import")

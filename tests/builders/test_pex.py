@@ -306,6 +306,8 @@ def test_a_child_interpreter_has_the_packages(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"app.py": None}, "'app' is neither in the source nor in the requirements"),
+        ({"gunicorn_config.py": None}, "gunicorn_config.py: gunicorn's configuration is not"),
         ({"app.py": "import nowhere\n"}, "app.py:1: imports 'nowhere'"),
         ({"app.py": "import top.sub\nfrom nowhere.deep import x\n"}, "app.py:2: imports 'nowhere'"),
         ({"inner/helper.py": "\n\nimport nowhere\n"}, "inner/helper.py:3: imports 'nowhere'"),
@@ -319,9 +321,10 @@ def test_a_child_interpreter_has_the_packages(
     ],
 )
 def test_what_cannot_work_is_named(
-    site: Site, store: LocalStore, change: dict[str, str], says: str
+    site: Site, store: LocalStore, change: dict[str, str | None], says: str
 ) -> None:
-    service(site, {**FILES, **change})
+    files = {**FILES, **change}
+    service(site, {name: text for name, text in files.items() if text is not None})
     result = site.build(store, "app")
     assert not result.ok
     assert says in reasons(result)
@@ -344,6 +347,19 @@ def test_what_may_work_is_let_pass(site: Site, store: LocalStore, change: dict[s
     service(site, {**FILES, **change})
     result = site.build(store, "app")
     assert result.ok, reasons(result)
+
+
+def test_state_may_not_lie_in_what_the_artefact_has(site: Site, store: LocalStore) -> None:
+    service(site, state=(".sealift/x",))
+    assert "state '.sealift/x' lies where" in reasons(site.build(store, "app"))
+
+
+@pytest.mark.parametrize("words", [("python", "gone.py"), ("python", "-m", "gone")])
+def test_a_program_that_is_not_there_is_named(
+    site: Site, store: LocalStore, words: tuple[str, ...]
+) -> None:
+    service(site, app=None, config=None, command=words)
+    assert "is neither in the source nor" in reasons(site.build(store, "app"))
 
 
 def test_a_smoke_run_imports_what_the_recipe_names(site: Site, store: LocalStore) -> None:
