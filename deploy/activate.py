@@ -140,6 +140,23 @@ def restart(
         head.check(wanted, names or None, observe)
 
 
+def prune(head: Head, keep: int, *, by: str | None = None) -> tuple[Generation, ...]:
+    """Forget all but the newest `keep` generations; return those that went.
+
+    The current one and the newest good one before it always stay. What only the others needed
+    is then garbage to the store's collector.
+    """
+    with _changing(head, "prune", by, ignore):
+        every = head.profile.generations()
+        current = head.profile.current()
+        back = head.profile.before(current)
+        safe = {current, None if back is None else back.number}
+        old = [each for each in every[: max(0, len(every) - keep)] if each.number not in safe]
+        for each in old:
+            head.profile.remove(each.number)
+        return tuple(old)
+
+
 def current_release(head: Head) -> Release:
     """Return what the current generation runs.
 

@@ -213,9 +213,7 @@ class LocalHead:
             ) from error
 
     def _check_ports(self, wanted: Release) -> None:
-        wants = {programs.port(each, self.settings): each.name for each in wanted.services.values()}
-        if wanted.web is not None:
-            wants[self.settings.port] = WEB_SERVER
+        wants = programs.ports(wanted, self.settings)
         ours = self._groups()
         for found in listeners(wants):
             if found.group not in ours:

@@ -82,6 +82,11 @@ class Layout:
         return self.run_dir / "supervisord.conf"
 
     @property
+    def supervisor_pid(self) -> Path:
+        """The service manager's pid; it removes the file when it is shut down."""
+        return self.run_dir / "supervisord.pid"
+
+    @property
     def supervisor_socket(self) -> Path:
         """The service manager's socket; in a short private folder where ours is too long."""
         plain = self.run_dir / "supervisor.sock"

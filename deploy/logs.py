@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy.release import WEB_SERVER
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -32,9 +30,8 @@ class Line:
 
 def files(layout: Layout, name: str) -> tuple[Path, ...]:
     """Return the log files of the service `name`; what the manager keeps comes last."""
-    own = layout.log_dir.glob("nginx-*.log") if name == WEB_SERVER else ()
     home = layout.state(name)
-    found = sorted([*own, *home.glob("*.log"), *home.glob("*/*.log")])
+    found = sorted([*home.glob("*.log"), *home.glob("*/*.log")])
     return tuple(each for each in (*found, layout.log(name)) if each.is_file())
 
 

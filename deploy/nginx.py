@@ -2,7 +2,7 @@
 
 `render` is pure. Locations come with the release (`nginx/site.conf`), found through the profile;
 what depends on the head (ports, folders, who runs it) stands in the file rendered here. Nothing
-needs root: every path is under the head's folder.
+needs root: every path is under the head's folder. Logs go to the service manager, which rotates.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ TEMPLATE = """\
 daemon off;
 {user}worker_processes {workers};
 pid {pid};
-error_log {error} warn;
+error_log stderr warn;
 events {{
     worker_connections 1024;
 }}
 http {{
 {types}    default_type application/octet-stream;
-    access_log {access} combined;
+    access_log /dev/stdout combined;
 {temporary}    server_tokens off;
     sendfile on;
     tcp_nopush on;
@@ -147,8 +147,6 @@ def _fill(
         user=_user(),
         workers=WORKERS,
         pid=_quote(layout.run_dir / f"{pid}.pid"),
-        error=_quote(layout.log_dir / "nginx-error.log"),
-        access=_quote(layout.log_dir / "nginx-access.log"),
         types=_types(release),
         temporary="".join(
             f"    {each}_temp_path {_quote(layout.run_dir / each)};\n" for each in TEMPORARY

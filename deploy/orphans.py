@@ -25,20 +25,39 @@ PATIENCE = 5.0
 
 
 def groups(layout: Layout) -> frozenset[int]:
-    """Return the process groups that were started for this head, its manager's among them."""
-    mark = f"{MARK}={layout.head_dir}".encode()
-    # nginx writes its title over its environment, and supervisord has no mark: both name their
-    # configuration instead.
-    nginx, supervisord = (str(e).encode() for e in (layout.nginx_conf, layout.supervisor_conf))
+    """Return the process groups that this head's service manager started, its own among them.
+
+    They are known by their session, which is the manager's also when it is dead, and by a mark:
+    a job that a service handed to a scheduler has the mark as well, but is not ours to end.
+    """
+    session = _session(layout)
+    if session is None:
+        return frozenset()
     found = set()
     for process in Path("/proc").glob("[1-9]*"):
         with suppress(OSError):
-            environment = (process / "environ").read_bytes().split(b"\0")
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").split(b" ")
-            named = (words[0] == b"nginx:" and nginx in words) or supervisord in words
-            if mark in environment or named:
-                found.add(os.getpgid(int(process.name)))
+            pid = int(process.name)
+            if os.getsid(pid) == session and _is_marked(process, layout):
+                found.add(os.getpgid(pid))
     return frozenset(found - {os.getpgid(0)})
+
+
+def _session(layout: Layout) -> int | None:
+    """Return the pid of the last supervisord that was not shut down; it leads its session."""
+    try:
+        return int(layout.supervisor_pid.read_text("ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_marked(process: Path, layout: Layout) -> bool:
+    if f"{MARK}={layout.head_dir}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    # nginx writes its title over its environment, and supervisord has no mark: both name their
+    # configuration instead.
+    words = (process / "cmdline").read_bytes().replace(b"\0", b" ").split(b" ")
+    nginx, supervisord = (str(e).encode() for e in (layout.nginx_conf, layout.supervisor_conf))
+    return supervisord in words or (words[0] == b"nginx:" and nginx in words)
 
 
 def end(layout: Layout, patience: float) -> frozenset[int]:

@@ -104,6 +104,10 @@ class Profile:
         """Record what became of a generation."""
         self._write(replace(self._read(number, current=False), status=status))
 
+    def remove(self, number: int) -> None:
+        """Forget a generation that is not current; its number stays used."""
+        durable.remove(self._name(number))
+
     def switch(self, number: int | None) -> None:
         """Make a generation current, or none; atomic and durable."""
         if number is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploy.errors import BadReleaseError
 from deploy.release import WEB_SERVER, Release, Service
 from deploy.services import Program
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from deploy.layout import Layout
     from deploy.settings import Settings
 
+LAST_PORT = 65535
 MARK = "SEALIFT_HEAD"
 """The variable by which processes of a head are known, should their manager die."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,6 +40,25 @@ def programs(
 def port(service: Service, settings: Settings) -> int:
     """Return the port that `service` listens on, on this head."""
     return service.port + settings.port_offset
+
+
+def ports(release: Release, settings: Settings) -> dict[int, str]:
+    """Return who listens on which port.
+
+    Raises:
+        BadReleaseError: two want the same, or one is beyond the last port.
+    """
+    wants = [(port(each, settings), name) for name, each in sorted(release.services.items())]
+    if release.web is not None:
+        wants.append((settings.port, WEB_SERVER))
+    found: dict[int, str] = {}
+    for number, name in wants:
+        if number in found or not 0 < number <= LAST_PORT:
+            other = f"as {found[number]} does" if number in found else "which there is not"
+            hint = "set another port or port_offset for this host"
+            raise BadReleaseError(f"{name} wants port {number}, {other}", where=name, hint=hint)
+        found[number] = name
+    return found
 
 
 def _service(

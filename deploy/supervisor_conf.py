@@ -28,7 +28,7 @@ logfile = {log}/supervisord.log
 logfile_maxbytes = 5MB
 logfile_backups = 2
 loglevel = info
-pidfile = {run}/supervisord.pid
+pidfile = {pid}
 childlogdir = {log}
 directory = /
 nocleanup = true
@@ -70,7 +70,7 @@ def render(programs: Sequence[Program], layout: Layout, *, user: str | None = No
     header = HEADER.format(
         socket=_plain(str(layout.supervisor_socket)),
         log=_plain(str(layout.log_dir)),
-        run=_plain(str(layout.run_dir)),
+        pid=_plain(str(layout.supervisor_pid)),
         user=f"user = {user}\n" if user else "",
     )
     return header + "".join(_program(each) for each in programs)

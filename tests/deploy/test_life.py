@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.activate import deploy, restart, rollback, start, stop
+from deploy.activate import deploy, prune, restart, rollback, start, stop
 from deploy.errors import (
     BadReleaseError,
     NoGenerationError,
@@ -20,6 +20,7 @@ from deploy.errors import (
 )
 from deploy.events import Event, What
 from deploy.logs import last_lines
+from deploy.programs import MARK
 from deploy.services import Phase
 from deploy.status import history, status
 from store.local import LocalStore
@@ -175,7 +176,7 @@ def test_a_killed_supervisord_leaves_no_riddle(site: Site, pair: tuple[Tiny, Tin
     head = site.head()
     deploy(head, site.release(*pair))
     before = pids(head)
-    os.kill(int((head.layout.run_dir / "supervisord.pid").read_text()), signal.SIGKILL)
+    os.kill(int(head.layout.supervisor_pid.read_text()), signal.SIGKILL)
     time.sleep(0.05)
     found = status(head)
     assert not found.alive
@@ -208,3 +209,30 @@ def test_a_deep_folder(tmp_path: Path, pair: tuple[Tiny, Tiny]) -> None:
         finally:
             head.services.shutdown()
             head.layout.supervisor_socket.parent.rmdir()
+
+
+def test_a_job_handed_on_outlives_its_service(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    """A scheduler passes the environment on: the mark alone makes nobody ours to end."""
+    head = site.head()
+    deploy(head, site.release(*pair))
+    environment = {MARK: str(head.layout.head_dir)}
+    with subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True) as job:
+        os.kill(int(head.layout.supervisor_pid.read_text()), signal.SIGKILL)
+        time.sleep(0.05)
+        stop(head)
+        assert job.poll() is None
+        job.kill()
+
+
+def test_prune_keeps_the_way_back(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    for number in range(1, 5):
+        deploy(head, site.release(pair[0].at(f"{number}.0")))
+    rollback(head, 2)
+    assert [each.number for each in prune(head, 1)] == [3]
+    assert [each.number for each in history(head)] == [1, 2, 4]
+    kept = {str(site.store.parse(each.path)) for each in history(head)}
+    gone = {each.name for each in site.store.store_dir.iterdir() if each.name.endswith("-release")}
+    assert len(gone - kept) == 1
+    assert rollback(head).generation == 1
+    assert deploy(head, site.release(pair[1])).generation == 5
