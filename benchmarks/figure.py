@@ -5,6 +5,7 @@ Timing is of whole processes, ours and the peer's in turn; medians are quoted.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -50,9 +51,16 @@ def run(
     Raises:
         RuntimeError: the command failed; its last output is in the message.
     """
+    usual = dict(os.environ if env is None else env)
+    usual.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     done = subprocess.run(
-        [str(word) for word in argv], cwd=cwd, env=env, capture_output=True, text=True, check=False
+        [str(word) for word in argv],
+        cwd=cwd,
+        env=usual,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     spent = time.perf_counter() - start
     if done.returncode != 0:

@@ -75,6 +75,7 @@ def _key(site: Site, base: str, specs: Sequence[SourceSpec]) -> str:
     cache = Memo(site.store, "source")
     folder = site.settings.sources_dir
     trees = [source_digest(spec, folder, cache=cache) for spec in specs]
-    settings = [str(site.settings.store_dir), str(site.settings.state_dir)]
+    chosen = site.settings
+    settings = [str(chosen.store_dir), str(chosen.state_dir), chosen.sandbox]
     facts = [_FORMAT, base, code_digest(), trees, settings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -48,7 +48,7 @@ def build(
     wanted = _wanted(names)
     with location.open() as site:
         plain = not (dry_run or check or fetch_only)
-        known = evaluation.recall(site, wanted) if plain else None
+        known = evaluation.recall(site, wanted) if plain and sandbox is None else None
         if known is not None:
             _show(known, as_json=as_json, note="nothing to do")
             return 0
@@ -85,15 +85,14 @@ def _realise(
     sandbox: str,
     options: dict[str, Any],
 ) -> Result:
-    from builders.plan import arrange
+    from builders.plan import fetches
     from builders.realise import realise
     from builders.sandbox import SandboxMode
     from sealift.progress import drawing
 
     plan = site.plan(wanted)
     if fetch_only:
-        downloads = [step for step in plan.steps.values() if step.download is not None]
-        plan = arrange(downloads, [step.key for step in downloads])
+        plan = fetches(plan)
     mode = SandboxMode.OFF if sandbox == "off" else SandboxMode.BUBBLEWRAP
     with drawing(as_json=as_json) as drawn:
         return realise(

@@ -15,10 +15,9 @@ from sealift.options import as_json
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from sealift.site import Location, Site
-    from store.info import PathInfo
     from store.path import StorePath
     from store.verify import VerifyReport
 
@@ -43,7 +42,7 @@ def store() -> None:
 def verify(location: Location, *, repair: bool, as_json: bool) -> None:
     """Read every path and compare it with the hash it was registered with."""
     with location.open() as site:
-        report = site.store.verify(repair=_repair(site) if repair else None)
+        report = _verified(site, repair=repair)
     if as_json:
         click.echo(json.dumps(_record(report)))
     else:
@@ -79,17 +78,16 @@ def _lines(report: VerifyReport) -> list[str]:
     return [*lines, f"{report.checked} paths, {report.size / MEGABYTE:.1f} MB read"]
 
 
-def _repair(site: Site) -> Callable[[PathInfo], bool]:
-    """Make a damaged path again from its recipe; every step that gives it is run anew."""
+def _verified(site: Site, *, repair: bool) -> VerifyReport:
+    """Verify, and with `repair` make damaged paths again from their recipes."""
+    if not repair:
+        return site.store.verify()
+    from builders.repair import repairing
+    from builders.sandbox import SandboxMode
 
-    def again(info: PathInfo) -> bool:
-        from builders.realise import realise
-
-        plan = site.plan(())
-        outputs = realise(plan, site.store).outputs
-        return info.path in outputs.values()
-
-    return again
+    mode = SandboxMode.OFF if site.settings.sandbox == "off" else SandboxMode.BUBBLEWRAP
+    with repairing(site.plan(()), site.store, sandbox_mode=mode) as again:
+        return site.store.verify(repair=again)
 
 
 @store.command()
