@@ -39,7 +39,7 @@ class BuildError(Error):
     """
 
     slug = "build-failed"
-    exit_code = 4
+    exit_code = 1
 
     def __init__(
         self,

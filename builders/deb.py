@@ -49,7 +49,7 @@ class PackageError(InputError):
     """Packages that do not make an object that works: something is missing, or leads nowhere."""
 
     slug = "incomplete-packages"
-    exit_code = 4
+    exit_code = 1
 
 
 def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[Step, ...]:

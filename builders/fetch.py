@@ -41,7 +41,7 @@ class FetchError(Error):
     """Something that could not be fetched from anywhere it was said to be."""
 
     slug = "fetch-failed"
-    exit_code = 4
+    exit_code = 1
 
 
 class MismatchError(IntegrityError):

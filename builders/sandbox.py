@@ -61,7 +61,7 @@ class SandboxError(Error):
     """This machine cannot make a sandbox."""
 
     slug = "no-sandbox"
-    exit_code = 4
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class LockedError(Error):
     """Somebody else holds the lock."""
 
     slug = "locked"
-    exit_code = 4
+    exit_code = 6
 
 
 @contextmanager
