@@ -138,6 +138,7 @@ def check(release: Release, layout: Layout, settings: Settings) -> None:
             got=ended.output.strip(),
         )
     file.unlink()
+    (layout.run_dir / "nginx-test.pid").unlink(missing_ok=True)
 
 
 def _fill(

@@ -144,7 +144,7 @@ def test_a_sick_release_goes_back(
     site: Site, pair: tuple[Tiny, Tiny], temper: str, said: str
 ) -> None:
     alpha, beta = (replace(each, timeout=1.0) for each in pair)
-    head = site.head(replace(QUICK, start_seconds=1, probe_timeout=0.5, settle_seconds=0.6))
+    head = site.head(replace(QUICK, start_seconds=1, probe_timeout=0.5, settle_seconds=0.4))
     deploy(head, site.release(alpha, beta))
     before, events = pids(head), list[Event]()
     with pytest.raises(DeployFailedError) as caught:

@@ -10,7 +10,7 @@ import pytest
 from deploy import nginx
 from deploy.errors import BadReleaseError
 from deploy.layout import Layout
-from deploy.release import load
+from deploy.release import WebServer, load
 from deploy.settings import Settings
 from store.local import LocalStore
 from tests.deploy.synthetic import Pages, Site, Tiny, free_ports, nginx_tree
@@ -36,8 +36,6 @@ def test_a_folder_with_blanks(tmp_path: Path) -> None:
         release = load(site.release(Tiny("alpha", 5000)))
         (tree := root / "n").mkdir()
         (tree / "nginx").symlink_to(found / "usr/sbin/nginx")
-        from deploy.release import WebServer
-
         web = replace(release, web=WebServer(tree, tree / "nginx"))
         nginx.check(web, head.layout, head.settings)
 
