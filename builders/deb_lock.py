@@ -6,7 +6,7 @@ that is missing shows when the object is built.
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from builders.deb_index import read_suite
@@ -73,4 +73,7 @@ def _pin(stanza: Stanza, suite: Suite) -> Pinned:
 
 
 def _moment(suite: Suite) -> str:
-    return suite.release.date.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    # snapshot.debian.org gives the last state before a moment, and looks a few times a day: at
+    # the Release's own date it may not have it yet.
+    moment = suite.release.date.astimezone(UTC) + timedelta(days=1)
+    return moment.strftime("%Y%m%dT%H%M%SZ")

@@ -53,10 +53,10 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class DebLock:
-    """The pinned packages by name, and when the suites they come from were published."""
+    """The pinned packages by name, and when the suites they come from were as they are here."""
 
     suites: Mapping[str, str]
-    """Suite → moment of its Release, as snapshot.debian.org spells it."""
+    """Suite → a moment at which snapshot.debian.org has its packages, as it spells moments."""
     packages: Mapping[str, Pinned]
 
     def __str__(self) -> str:

@@ -48,7 +48,6 @@ class Policy:
         keep: whether a place is wanted; asked for everything but directories, which appear
             with what they hold.
         rooted: whether an absolute link target means the tree's root, as in a .deb.
-        replace: whether a later member takes the place of an earlier one, as npm has it.
         empty: whether directories are made although nothing lies in them.
         special: members whose setuid, setgid and sticky bits are dropped instead of refused.
     """
@@ -56,7 +55,6 @@ class Policy:
     rename: Callable[[str], str] = _same
     keep: Callable[[str], bool] = _always
     rooted: bool = False
-    replace: bool = False
     empty: bool = True
     special: Container[str] = frozenset()
 
@@ -132,7 +130,7 @@ class Tree:
     def _lay(
         self, tar: Tar, member: Member, place: str, policy: Policy, placed: dict[str, str]
     ) -> None:
-        self._vacate(place, member.name, policy)
+        self._vacate(place, member.name)
         path = f"{self.root}/{place}"
         if member.kind == FILE:
             _write(path, tar.contents(), 0o755 if member.executable else 0o644)
@@ -150,15 +148,10 @@ class Tree:
             raise BadArchiveError(reason, member=member.name)
         return place
 
-    def _vacate(self, place: str, name: str, policy: Policy) -> None:
+    def _vacate(self, place: str, name: str) -> None:
         self._directory(posixpath.dirname(place), name)
-        kind = self.kinds.get(place)
-        if kind is None:
-            return
-        if kind == DIRECTORY or not policy.replace:
+        if place in self.kinds:
             raise BadArchiveError("it is there already", member=name)
-        os.unlink(f"{self.root}/{place}")  # noqa: PTH108 - as above
-        self.links.pop(place, None)
 
     def _directory(self, place: str, name: str) -> None:
         kind = self.kinds.get(place)

@@ -242,18 +242,6 @@ def test_an_allow_list_drops_special_bits(tmp_path: Path) -> None:
     assert (tmp_path / "out/bin/su").stat().st_mode & 0o7777 == 0o755
 
 
-def test_replacing_leaves_what_the_link_led_to(tmp_path: Path) -> None:
-    data = tar_bytes(
-        Entry("kept", b"kept"),
-        Entry("f", kind=SYMLINK, target="kept"),
-        Entry("f", b"new"),
-        Entry("g", kind=HARDLINK, target="kept"),
-        Entry("g", b"newer"),
-    )
-    lay(tmp_path / "out", data, Policy(replace=True))
-    assert listing(tmp_path / "out") == {"kept": b"kept", "f": b"new", "g": b"newer"}
-
-
 def test_what_is_not_kept_is_not_there(tmp_path: Path) -> None:
     data = tar_bytes(
         Entry("a/", kind=DIRECTORY), Entry("a/f", b"1"), Entry("b/", kind=DIRECTORY), Entry("b/g")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import builders
 from builders.deb_index import SignatureError, read_suite, verify
 from builders.deb_lock import SUITES, lock
 from builders.deb_pins import LockError, load_lock, parse_lock
@@ -88,7 +89,7 @@ def test_another_architecture_is_not_taken(project: Project) -> None:
 
 def test_downloads_come_from_the_mirror_and_then_from_what_remembers(project: Project) -> None:
     made = parse_lock(lock(recipe(*WANTED), None, project))
-    moment = "20260711T101637Z"
+    moment = "20260712T101637Z"
     security = "pool/nginx_1.22.1-9+deb12u1_amd64.deb"
     mirrors = Mirrors(debian="http://one/debian", debian_security="http://two/security")
     assert made.urls("nginx", mirrors) == (
@@ -247,6 +248,13 @@ class TestLoad:
         with pytest.raises(LockError, match="damaged") as caught:
             load_lock(file, WANTED, "web")
         assert caught.value.where == str(file)
+
+
+def test_committed_locks_are_as_the_locker_writes_them() -> None:
+    locks = Path(builders.__file__).resolve().parents[1] / "recipes" / "locks"
+    for name in ("base", "patchelf", "python-3.11", "nginx"):
+        text = (locks / f"{name}.json").read_text()
+        assert str(parse_lock(text)) == text
 
 
 @pytest.mark.network
