@@ -93,15 +93,30 @@ def _verified(site: Site, *, repair: bool) -> VerifyReport:
 @store.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--all", "everything", is_flag=True, help="Also what only building needs.")
+@click.option(
+    "--keep-generations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Forget all but the newest N generations of the local head first.",
+)
 @as_json
 @click.pass_obj
-def gc(location: Location, *, dry_run: bool, everything: bool, as_json: bool) -> None:
+def gc(
+    location: Location,
+    *,
+    dry_run: bool,
+    everything: bool,
+    keep_generations: int | None,
+    as_json: bool,
+) -> None:
     """Remove what no root, generation or running process reaches.
 
     What the recipes need to be built again (downloads, wheels, node_modules) stays, unless
-    --all is given.
+    --all is given. The current generation and the good one before it always stay.
     """
     with location.open() as site:
+        if keep_generations is not None and not dry_run:
+            _prune(site, keep_generations)
         keep = () if everything else _needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
     if as_json:
@@ -115,6 +130,13 @@ def gc(location: Location, *, dry_run: bool, everything: bool, as_json: bool) ->
     click.echo(f"{len(report.removed)} paths {verb}, {freed}; {report.kept} kept", err=True)
     for fault in report.failed:
         click.echo(f"not removed: {fault}", err=True)
+
+
+def _prune(site: Site, keep: int) -> None:
+    from deploy.activate import prune
+
+    for generation in prune(site.head("local"), keep):
+        click.echo(f"generation {generation.number} forgotten", err=True)
 
 
 def _needed_to_build(site: Site) -> Collection[StorePath]:
