@@ -85,6 +85,30 @@ class Unxz(io.RawIOBase):
         return 0
 
 
+class Unzst(io.RawIOBase):
+    """A Zstandard stream where this Python can read one: 3.14, or with the package `zstandard`.
+
+    Both bound the memory of a window, at 128 MiB, and fail with an error of their own.
+    """
+
+    def __init__(self, reader: IO[bytes], fault: type[Exception]) -> None:
+        self._reader = reader
+        self._fault = fault
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill the buffer as far as the reader goes."""
+        try:
+            data = self._reader.read(len(buffer))
+        except self._fault as fault:
+            raise BadArchiveError(f"damaged Zstandard: {fault}") from fault
+        buffer[: len(data)] = data
+        return len(data)
+
+
 def unpack_deb(file: Path, tree: Tree, policy: Policy = PLAIN, limits: Limits = LIMITS) -> None:
     """Lay the files of a .deb into a tree; its maintainer scripts are not even read.
 
@@ -168,13 +192,12 @@ def _open_xz(stream: IO[bytes]) -> IO[bytes]:
 
 
 def _open_zst(stream: IO[bytes]) -> IO[bytes]:
-    """Read Zstandard where this Python can: from 3.14, or with the package `zstandard`."""
-    for module in ("compression.zstd", "zstandard"):
+    for name in ("compression.zstd", "zstandard"):
         try:
-            opener = importlib.import_module(module).open
+            module = importlib.import_module(name)
         except ImportError:
             continue
-        return cast("IO[bytes]", opener(stream, "rb"))
+        return io.BufferedReader(Unzst(module.open(stream, "rb"), module.ZstdError), _BUFFER)
     raise BadArchiveError("this Python cannot read Zstandard; Debian 12 itself has xz only")
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -289,6 +290,19 @@ def test_packages_are_unpacked(tmp_path: Path, suffix: str) -> None:
     packed = {"": DATA, ".gz": gzip.compress(DATA), ".xz": lzma.compress(DATA)}[suffix]
     unpack(tmp_path, ar_bytes(VERSION, CONTROL, (f"data.tar{suffix}", packed)))
     assert listing(tmp_path / "out")["usr/bin/it"] == b"it" * 9000
+
+
+def test_zstandard_is_read_where_it_can_be_and_refused_elsewhere(tmp_path: Path) -> None:
+    # One raw block (RFC 8878, 3.1.1): magic, descriptor, window, block header, bytes.
+    block = DATA[: 1 << 16].ljust(1 << 16, b"\0")
+    header = b"\x28\xb5\x2f\xfd\x00\x38" + ((len(block) << 3) | 1).to_bytes(3, "little")
+    data = ar_bytes(VERSION, CONTROL, ("data.tar.zst", header + block))
+    if any(find_spec(name) for name in ("zstandard", "compression")):
+        unpack(tmp_path, data)
+        assert "usr/n" in listing(tmp_path / "out")
+    else:
+        with pytest.raises(ArchiveError, match="cannot read Zstandard"):
+            unpack(tmp_path, data)
 
 
 def test_additional_members_are_passed_over(tmp_path: Path) -> None:
