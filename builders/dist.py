@@ -2,18 +2,19 @@
 
 The object holds `web/` (what the web server shows, with `.gz` and `.br` beside what compresses),
 `dist.tar` (the same without those, deterministic) and `sealift.json`. Packages come from
-`builders.npm_modules`; making a new lock is for `builders.npm_relock`.
+`builders.npm_modules`; making a new lock is for `builders.dist_lock`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
 from builders.build import BuildError
 from builders.derive import SCRIPTS, script_digest
+from builders.lock_files import NPM, lock_file
 from builders.npm_lock import LockError, NpmLock, check_manifest, parse
 from builders.npm_modules import (
     fetches,
@@ -27,13 +28,14 @@ from store.errors import InputError
 from store.names import store_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builders.build import Build
     from builders.project import Project
     from builders.recipe import Recipe
     from builders.step import SourceTree
 
 VERSION = 1
-LOCK = "package-lock.json"
 MANIFEST = "package.json"
 COMPRESSOR = "compress.mjs"
 _FAULT = re.compile(r"error|cannot|not found|failed", re.IGNORECASE)
@@ -80,17 +82,27 @@ def read_lock(recipe: Recipe, source: SourceTree, project: Project) -> NpmLock:
     """
     renew = f"sealift lock {recipe.name}"
     manifest = source.root / MANIFEST
-    file = lock_file(recipe, source, project)
-    lock = parse(_text(file, hint=renew), where=str(file), renew=renew)
-    text = _text(manifest, hint="point `source` at the folder that holds package.json")
+    text = manifest_text(recipe, source)
+    file = lock_file(recipe, project.settings)
+    if recipe.lock is None and not _holds(source, NPM):
+        raise LockError(f"there is no {NPM} in the source", where=str(file), hint=renew)
+    lock = parse(_text(file, LockError, hint=renew), where=str(file), renew=renew)
     check_manifest(lock, text, where=str(manifest), renew=renew)
     _check_script(recipe, manifest, text)
     return lock
 
 
-def lock_file(recipe: Recipe, source: SourceTree, project: Project) -> Path:
-    """Give the lock's place: beside `package.json`, unless the recipe names another."""
-    return source.root / LOCK if recipe.lock is None else project.settings.locks_dir / recipe.lock
+def manifest_text(recipe: Recipe, source: SourceTree) -> str:
+    """Read a frontend's `package.json`.
+
+    Raises:
+        FrontendError: if the source has none.
+    """
+    hint = "point `source` at the folder that holds package.json"
+    if not _holds(source, MANIFEST):
+        reason = f"the source of {recipe.name} has no {MANIFEST}"
+        raise FrontendError(reason, where=str(source.root), hint=hint)
+    return _text(source.root / MANIFEST, FrontendError, hint=hint)
 
 
 def build(build: Build) -> None:
@@ -200,8 +212,11 @@ def _check_script(recipe: Recipe, file: Path, text: str) -> None:
         )
 
 
-def _text(file: Path, *, hint: str) -> str:
-    kind = LockError if file.name != MANIFEST else FrontendError
+def _holds(source: SourceTree, path: str) -> bool:
+    return any(file.path == path for file in source.files)
+
+
+def _text(file: Path, kind: type[InputError], *, hint: str) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -75,6 +75,7 @@ PLANNERS: Mapping[Kind, Planner] = Table(
 LOCKERS: Mapping[Kind, Locker] = Table(
     {
         Kind.DEB: "builders.deb_lock:lock",
+        Kind.DIST: "builders.dist_lock:lock",
         Kind.ENV: "builders.python_resolve:lock",
         Kind.PEX: "builders.python_resolve:lock",
         Kind.SHIV: "builders.python_resolve:lock",

@@ -13,6 +13,7 @@ brought.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -20,15 +21,20 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).resolve().parent / "lib"))
 
 from builders.scripts.extract import BadArchiveError
-from builders.scripts.node_modules import unpack as unpack_package
+from builders.scripts.node_modules import files
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 NPM = "lib/node_modules/npm"
 LINKS = {"npm": "npm-cli.js", "npx": "npx-cli.js"}
+KEPT = frozenset({"LICENSE", "bin/node"})
+"""Of the registry's package of Node; its headers and manual are for others."""
 NODEENV = "import sys; sys.path.insert(0, sys.argv.pop(1)); import nodeenv; nodeenv.main()"
 CHUNK = 1 << 20
 
@@ -36,14 +42,17 @@ CHUNK = 1 << 20
 def main(arguments: dict[str, Any]) -> None:
     """Make the new folder `out`."""
     version, work, out = arguments["version"], Path(arguments["work"]), Path(arguments["out"])
-    mirror = work / "mirror"
-    lay_mirror(mirror, arguments)
-    environment = work / "nodeenv"
+    mirror, environment = work / "mirror", work / "nodeenv"
+    terms = lay_mirror(mirror, arguments)
     install(mirror, environment, version, arguments["site"])
-    out.mkdir()
-    (out / "bin").mkdir()
+    (out / "bin").mkdir(parents=True)
+    (out / NPM).parent.mkdir(parents=True)
+    (out / "LICENSE").write_bytes(terms)
     (environment / "bin" / "node").rename(out / "bin" / "node")
-    unpack(Path(arguments["npm_tarball"]), out / NPM)
+    if arguments["archive"]:
+        unpack(Path(arguments["npm_tarball"]), out / NPM)
+    else:
+        (environment / NPM).rename(out / NPM)
     for name, script in LINKS.items():
         (out / NPM / "bin" / script).chmod(0o755)
         (out / "bin" / name).symlink_to(f"../{NPM}/bin/{script}")
@@ -51,47 +60,66 @@ def main(arguments: dict[str, Any]) -> None:
     check(out, version, arguments["npm"])
 
 
-def lay_mirror(mirror: Path, arguments: dict[str, Any]) -> None:
-    """Make a folder of the shape of nodejs.org's downloads, with one version in it."""
-    version = arguments["version"]
+def lay_mirror(mirror: Path, arguments: dict[str, Any]) -> bytes:
+    """Make a folder of the shape of nodejs.org's downloads, with one version in it.
+
+    Gives Node's licence, which nodeenv leaves behind and which has to go with it.
+    """
+    version, node = arguments["version"], Path(arguments["node"])
     folder = mirror / f"v{version}"
     folder.mkdir(parents=True)
     entry = {"version": f"v{version}", "npm": arguments["npm"], "files": ["linux-x64"], "lts": True}
     (mirror / "index.json").write_text(json.dumps([entry]))
     stem = f"node-v{version}-linux-x64"
-    archive = folder / f"{stem}.tar.gz"
     if arguments["archive"]:
-        shutil.copyfile(arguments["node"], archive)
-        return
-    tree = mirror.parent / "package"
-    unpack(Path(arguments["node"]), tree)
-    (tree / "bin" / "node").chmod(0o755)
-    unpack(Path(arguments["npm_tarball"]), tree / NPM)
-    pack(tree, archive, stem)
+        shutil.copyfile(node, folder / f"{stem}.tar.gz")
+        return licence(node, f"{stem}/LICENSE")
+    parts = package(node, KEPT) | {
+        f"{NPM}/{place}": part for place, part in package(Path(arguments["npm_tarball"])).items()
+    }
+    if missing := KEPT - parts.keys():
+        sys.exit(f"error: {node.name} is refused: it has no {min(missing)}")
+    pack(parts, folder / f"{stem}.tar.gz", stem)
+    return parts["LICENSE"][1]
 
 
-def pack(tree: Path, archive: Path, stem: str) -> None:
-    """Write a folder as the official archive is: all below one folder, with links to npm.
+def licence(archive: Path, name: str) -> bytes:
+    """Read one file of the official archive."""
+    try:
+        with tarfile.open(archive) as tar:
+            file = tar.extractfile(name)
+            return b"" if file is None else file.read()
+    except (KeyError, OSError, tarfile.TarError) as fault:
+        sys.exit(f"error: {archive.name} is refused: {fault}")
+
+
+def package(tarball: Path, kept: Container[str] | None = None) -> dict[str, tuple[bool, bytes]]:
+    """Read a package of the npm registry: place → executable bit and contents."""
+    try:
+        return {
+            place: (executable, data)
+            for place, executable, data in files(tarball.read_bytes())
+            if kept is None or place in kept
+        }
+    except (BadArchiveError, OSError) as fault:
+        sys.exit(f"error: {tarball.name} is refused: {fault}")
+
+
+def pack(parts: dict[str, tuple[bool, bytes]], archive: Path, stem: str) -> None:
+    """Write files as the official archive has them: all below one folder, with links to npm.
 
     Stored, not compressed: it is read once, here, and 100 MB take 4 s to compress.
     """
-    with (
-        gzip.open(archive, "wb", compresslevel=0) as file,
-        tarfile.open(fileobj=file, mode="w") as tar,
-    ):
-        for path in sorted(path for path in tree.rglob("*") if path.is_file()):
-            tar.add(path, arcname=f"{stem}/{path.relative_to(tree).as_posix()}", filter=anonymous)
+    with gzip.open(archive, "wb", 0) as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for place, (executable, data) in sorted(parts.items()):
+            info = tarfile.TarInfo(f"{stem}/{place}")
+            info.mode = 0o755 if executable or place == "bin/node" else 0o644
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
         for name, script in LINKS.items():
             link = tarfile.TarInfo(f"{stem}/bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, f"../{NPM}/bin/{script}"
             tar.addfile(link)
-
-
-def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Take from a member whose it is and when it was made."""
-    info.uid = info.gid = info.mtime = 0
-    info.uname = info.gname = ""
-    return info
 
 
 def install(mirror: Path, environment: Path, version: str, site: str) -> None:
@@ -103,11 +131,11 @@ def install(mirror: Path, environment: Path, version: str, site: str) -> None:
 
 def unpack(tarball: Path, target: Path) -> None:
     """Unpack a package of the npm registry, without its outermost folder, as a new folder."""
-    target.mkdir(parents=True)
-    try:
-        unpack_package(tarball.read_bytes(), str(target))
-    except (BadArchiveError, OSError) as fault:
-        sys.exit(f"error: {tarball.name} is refused: {fault}")
+    for place, (executable, data) in package(tarball).items():
+        path = target / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755 if executable else 0o644)
 
 
 def refuse_paths(root: Path, needle: bytes) -> None:
