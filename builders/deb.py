@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from builders import elf
 from builders.archive import reading, unpack_deb
 from builders.deb_pins import load_lock
+from builders.lock_files import lock_file
 from builders.prune import pruner
 from builders.scripts.extract import FILE
 from builders.step import Download, Step
@@ -111,7 +112,7 @@ def packages_lock(recipe: Recipe, project: Project) -> DebLock:
     Raises:
         LockError: if it does not pin just these.
     """
-    file = project.settings.locks_dir / (recipe.lock or f"{recipe.name}.json")
+    file = lock_file(recipe, project.settings)
     return load_lock(file, recipe.options["packages"], recipe.name)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builders import wheel
-from builders.python_lock import load, lock_file, requirements_of, target_of
+from builders.lock_files import lock_file
+from builders.python_lock import load, requirements_of, target_of
 from builders.step import Step
 from store.names import store_name
 
@@ -50,7 +51,7 @@ def locked(
         LockError: the lock is missing, stale or not one.
     """
     requirements = requirements_of(recipe, source)
-    file = lock_file(recipe, project)
+    file = lock_file(recipe, project.settings)
     lock = load(file, requirements, target_of(recipe, project), name=recipe.name)
     return requirements, lock
 

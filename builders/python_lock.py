@@ -109,11 +109,6 @@ class PythonLock:
     digest: str
 
 
-def lock_file(recipe: Recipe, project: Project) -> Path:
-    """Return where a recipe's lock lies."""
-    return project.settings.locks_dir / (recipe.lock or f"{recipe.name}.pylock.toml")
-
-
 def requirements_of(recipe: Recipe, source: SourceTree | None) -> Requirements:
     """Return what a recipe asks for: lines of its own, or a file of its source and extras.
 

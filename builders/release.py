@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
 
 
-def plan_release(
-    recipe: Recipe, source: SourceTree | None, project: Project
-) -> tuple[Step, ...]:
+def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
     """Return the one step that joins the recipe's services.
 
     Raises:

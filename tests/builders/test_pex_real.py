@@ -18,9 +18,9 @@ import pytest
 
 from builders import python_resolve
 from builders.loader import load_recipes
+from builders.lock_files import lock_file
 from builders.plan import plan
 from builders.project import Project
-from builders.python_lock import lock_file
 from builders.realise import Result, realise
 from builders.settings import load_settings
 from store.local import LocalStore
@@ -133,7 +133,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for kind in ("pex", "shiv"):
             recipe = project.recipes[f"by-{kind}"]
             text = python_resolve.lock(recipe, found.source(recipe), project)
-            lock_file(recipe, project).write_text(text)
+            lock_file(recipe, project.settings).write_text(text)
         yield found
 
 

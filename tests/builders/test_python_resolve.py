@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders import python_resolve
+from builders.lock_files import lock_file
 from builders.python_lock import (
     LockError,
     NoWheelError,
     ResolveError,
     YankedError,
     load,
-    lock_file,
     parse,
     render,
     target_of,
@@ -69,7 +69,7 @@ def test_one_wheel_of_each_package(site: Site) -> None:
 def test_what_was_locked_can_be_built_from(site: Site) -> None:
     publish(site.registry, make_wheel("top"))
     recipe = site.env("tools2", "top")
-    file = lock_file(recipe, site.project)
+    file = lock_file(recipe, site.project.settings)
     file.write_text(python_resolve.lock(recipe, None, site.project))
     asked = parse_lines(["top"], "here")
     assert load(file, asked, target_of(recipe, site.project), name="tools2").wheels

@@ -18,9 +18,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from builders.kinds import BUILDERS, PLANNERS
+from builders.lock_files import lock_file
 from builders.plan import plan
 from builders.project import Project
-from builders.python_lock import Wheel, lock_file, render, requirements_of, target_of
+from builders.python_lock import Wheel, render, requirements_of, target_of
 from builders.realise import Result, realise
 from builders.recipe import Health, Kind, Probe, Recipe, Service, SourceSpec
 from builders.sandbox import SandboxMode
@@ -215,7 +216,7 @@ class Site:
         found = publish(self.registry, *wheels)
         asked = requirements_of(recipe, self.source(recipe))
         text = render(found.values(), asked, target_of(recipe, self.project))
-        lock_file(recipe, self.project).write_text(text)
+        lock_file(recipe, self.project.settings).write_text(text)
         return found
 
     def steps(self, *names: str) -> Mapping[str, Step]:
