@@ -1,7 +1,9 @@
 """Verifying: whether what is registered is what lies on the disk.
 
-All bytes are read again. Threads go over paths, and one large path gets a thread that reads
-ahead: hashing lets go of the interpreter lock. Repairing is up to a callback, because only
+All bytes are read again. Threads go over paths: hashing lets go of the interpreter lock. Within
+one path a NAR hash is sequential, and a thread that reads ahead of it was no gain: what one
+processor has read, the other fetches more slowly than it reads itself (0.74 s against 0.70 s for
+1 GB). Repairing is up to a callback, because only
 builders know how an object comes about.
 """
 
@@ -14,7 +16,6 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from store.ahead import hash_tree_ahead
 from store.closure import order
 from store.nar import BadTreeError, hash_tree
 from store.path import NotAStorePathError, StorePath, fixed_path
@@ -119,17 +120,15 @@ class _Check:
 
     def run(self, infos: Sequence[PathInfo]) -> list[Damage]:
         """Check paths, the largest first so that no thread is left with it at the end."""
-        threads = self.threads or len(os.sched_getaffinity(0))
         by_size = sorted(infos, key=lambda info: info.nar_size, reverse=True)
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(lambda info: self.one(info, threads), by_size))
+        with ThreadPoolExecutor(self.threads or len(os.sched_getaffinity(0))) as pool:
+            found = list(pool.map(self.one, by_size))
         return [damage for damage in found if damage is not None]
 
-    def one(self, info: PathInfo, threads: int) -> Damage | None:
+    def one(self, info: PathInfo) -> Damage | None:
         """Check one path."""
         inodes: set[int] = set()
-        ahead = threads > 1 and info.nar_size * threads > self.total
-        damage = _check_path(self.store, info, inodes, ahead=ahead)
+        damage = _check_path(self.store, info, inodes)
         with self._mutex:
             if damage is None:
                 self.good |= inodes
@@ -139,12 +138,10 @@ class _Check:
         return damage
 
 
-def _check_path(
-    store: LocalStore, info: PathInfo, inodes: set[int], *, ahead: bool = False
-) -> Damage | None:
+def _check_path(store: LocalStore, info: PathInfo, inodes: set[int]) -> Damage | None:
     real = store.real(info.path)
     try:
-        found = (hash_tree_ahead if ahead else hash_tree)(real, inodes=inodes)
+        found = hash_tree(real, inodes=inodes)
     except FileNotFoundError:
         return Damage(info, "missing" if not os.path.lexists(real) else "unreadable")
     except (OSError, BadTreeError) as error:
