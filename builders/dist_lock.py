@@ -7,6 +7,7 @@ any mirror; what stands in it already stays, as far as `package.json` still allo
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,11 @@ _SAID = 12
 """Lines of npm's complaint that are shown."""
 
 
-_PASSED = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy")
-"""How this machine reaches the network; nothing else of the caller's environment counts."""
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+_AUTHORITIES = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+_PATIENCE = 600.0
+"""Seconds."""
 
 
 def lock(recipe: Recipe, source: SourceTree | None, project: Project) -> str:
@@ -71,16 +75,37 @@ def _resolve(recipe: Recipe, project: Project, folder: Path) -> None:
         "npm_config_offline": "false",
         "npm_config_omit_lockfile_registry_resolved": "true",
         "npm_config_registry": f"{project.settings.mirrors.npm.rstrip('/')}/",
-        **{name: os.environ[name] for name in _PASSED if name in os.environ},
+        **_network(),
     }
-    done = capture([str(node / "bin" / "npm"), *_COMMAND], env=environment, cwd=folder)
+    command = [str(node / "bin" / "npm"), *_COMMAND]
+    try:
+        done = capture(command, env=environment, cwd=folder, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as fault:
+        raise _refusal(recipe, project, f"npm said nothing for {_PATIENCE:.0f} s") from fault
     if done.code != 0:
         said = done.stderr.decode(errors="replace").splitlines()[:_SAID]
-        raise LockError(
-            f"npm cannot resolve {recipe.name}",
-            where=str(lock_file(recipe, project.settings)),
-            got="\n".join(line.removeprefix("npm error ") for line in said),
-        )
+        raise _refusal(recipe, project, "\n".join(line.removeprefix("npm error ") for line in said))
+
+
+def _refusal(recipe: Recipe, project: Project, said: str) -> LockError:
+    where = str(lock_file(recipe, project.settings))
+    return LockError(f"npm cannot resolve {recipe.name}", where=where, got=said)
+
+
+def _network() -> dict[str, str]:
+    """Say how this machine reaches the network; nothing else of the caller's environment counts.
+
+    Node has a list of authorities of its own; a site's own one is in the system's.
+    """
+    kept = {
+        name: os.environ[name]
+        for upper in _PROXIES
+        for name in (upper, upper.lower())
+        if name in os.environ
+    }
+    said = (os.environ[name] for name in _AUTHORITIES if name in os.environ)
+    bundle = next((file for file in (*said, *_BUNDLES) if Path(file).is_file()), None)
+    return kept if bundle is None else {**kept, "NODE_EXTRA_CA_CERTS": bundle}
 
 
 def _toolchain(recipe: Recipe, project: Project) -> Path:
