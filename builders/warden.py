@@ -22,7 +22,7 @@ from contextlib import suppress
 CALM = b"q"
 STOP = b"s"
 _AFTER_STOP = (0.0, 0.0)
-_AFTER_DEATH = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+_AFTER_DEATH = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0)
 """Seconds before each look at all processes."""
 
 
