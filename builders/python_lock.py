@@ -165,11 +165,14 @@ def load(file: Path, requirements: Requirements, target: Target, *, name: str) -
         raise MissingLockError(reason, where=str(file), hint=hint) from fault
     lock = parse(text, where=str(file))
     if lock.digest != requirements.digest(str(target)):
+        added = ", ".join(_moved(requirements.lines, lock.requirements))
+        gone = ", ".join(_moved(lock.requirements, requirements.lines))
+        moved = "requirements" if added or gone else "targets"
         raise StaleLockError(
-            f"the lock of {name} was made for other requirements",
+            f"the lock of {name} was made for other {moved}",
             where=str(file),
-            expected=", ".join(_moved(requirements.lines, lock.requirements)) or str(target),
-            got=", ".join(_moved(lock.requirements, requirements.lines)) or "another target",
+            expected=added or (None if gone else str(target)),
+            got=gone or None,
             hint=hint,
         )
     for wheel in lock.wheels:

@@ -24,7 +24,6 @@ class Kind(Enum):
     SHIV = "shiv"
     ENV = "env"
     DIST = "dist"
-    NODE = "node"
     DEB = "deb"
     TOOLCHAIN = "toolchain"
     RELEASE = "release"

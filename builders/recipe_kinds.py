@@ -48,6 +48,8 @@ class KindRules:
     """Whether it has a source (it then must), or must have none."""
     service: bool = False
     web: bool = False
+    env: bool = False
+    """Whether its build runs commands of the source's own, which an environment can steer."""
 
 
 def _one_of(*words: str) -> Callable[[Node], str]:
@@ -91,7 +93,9 @@ _DEB = {
     "merge_usr": Option(boolean, default=False),
 }
 _LANGUAGE = {"language": Option(string, REQUIRED), "version": Option(version, REQUIRED)}
-_PYTHON_TOOLCHAIN = KindRules(options=_LANGUAGE | _DEB)
+_PYTHON_TOOLCHAIN = KindRules(
+    options=_LANGUAGE | {key: _DEB[key] for key in ("packages", "suites", "prune")}
+)
 _NODE_TOOLCHAIN = KindRules(
     options=_LANGUAGE
     | {"npm": Option(version, REQUIRED), "from": Option(_one_of("npm", "archive"), "npm")},
@@ -113,6 +117,7 @@ _KINDS: Mapping[Kind, KindRules] = {
         inputs=_PYTHON | {"node": "node-20"},
         source=True,
         web=True,
+        env=True,
     ),
     Kind.DEB: KindRules(options=_DEB),
     Kind.RELEASE: KindRules(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builders.build import Build
     from builders.project import Project
 
-RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
+RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.DIST})
 
 
 def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:

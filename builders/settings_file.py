@@ -20,7 +20,7 @@ SANDBOX = ("on", "off")
 HOST_KINDS = ("local",)
 HIGHEST_PORT = 65_535
 
-_URL = re.compile(r"(?:https?://[A-Za-z0-9.\-\[\]:_]+|file://)(?:/[\x21-\x7e]*)?\Z")
+_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+(?:/[\x21-\x7e]*)?\Z")
 
 
 def read(content: bytes, file: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _url(node: Node) -> str:
     if "@" in url:
         raise fail(node, "a URL with a user or password", hint="use a mirror that asks for none")
     if _URL.match(url) is None:
-        raise fail(node, f"{url!r} is no URL", expected="https://…, http://… or file:///…")
+        raise fail(node, f"{url!r} is no URL", expected="https://… or http://…")
     return url.rstrip("/")
 
 

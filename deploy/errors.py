@@ -88,7 +88,7 @@ class UnhealthyError(HeadError):
             reason,
             where=service,
             expected=request,
-            got="\n".join((got, *log)),
+            got=got,
             hint=f"sealift logs {service}",
         )
         self.service = service

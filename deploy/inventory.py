@@ -63,6 +63,14 @@ def head(site: Site, store: LocalStore, name: str = DEFAULT) -> LocalHead:
     if host is None:
         have = ", ".join(sorted(site.hosts)) or "none"
         raise InputError(f"there is no host {name!r}", got=f"there are: {have}")
+    local = [each for each in site.hosts if site.hosts[each].kind == DEFAULT]
+    if len(local) > 1:
+        raise InputError(
+            "two hosts are this machine",
+            where=name,
+            got=", ".join(sorted(local)),
+            hint="keep one host of kind `local`: a store has one embedded head",
+        )
     if host.kind != DEFAULT:
         raise InputError(f"{name} is of kind {host.kind!r}, which cannot be reached", where=name)
     settings = Settings(port=host.port, port_offset=host.port_offset)

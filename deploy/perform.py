@@ -102,7 +102,12 @@ class Rollout:
     def _intend(self) -> None:
         self.head.journal.write(self.intent)
         if self.intent.after not in {each.number for each in self.head.profile.generations()}:
-            self.head.profile.add(self.intent.after, Path(self.intent.path), self.intent.by)
+            self.head.profile.add(
+                self.intent.after,
+                Path(self.intent.path),
+                self.intent.by,
+                before=self.intent.before,
+            )
 
     def _restart(self) -> None:
         self.changes = self.head.restart(self._wanted(), reload=False, observe=self.observe)

@@ -44,6 +44,8 @@ class Generation:
     status: Status
     by: str
     current: bool = False
+    before: int | None = None
+    """The generation that ran when this one was deployed."""
 
 
 class Profile:
@@ -85,9 +87,17 @@ class Profile:
         return self._read(number, current=number == self.current())
 
     def before(self, number: int | None) -> Generation | None:
-        """Return the newest generation older than `number` that was found healthy."""
-        older = (e for e in reversed(self.generations()) if number is None or e.number < number)
-        return next((each for each in older if each.status is Status.GOOD), None)
+        """Return the healthy generation that ran before `number`.
+
+        That is the one which `number` replaced; where it is gone or was never healthy, the newest
+        older one. With no `number`, the newest of all.
+        """
+        good = {each.number: each for each in self.generations() if each.status is Status.GOOD}
+        replaced = None if number is None else self._read(number, current=False).before
+        if replaced in good:
+            return good[replaced]
+        older = [each for each in good if number is None or each < number]
+        return good[max(older)] if older else None
 
     def next_number(self) -> int:
         """Return a number that no generation had, be its link still there or not."""
@@ -95,10 +105,11 @@ class Profile:
         used += [int(each.stem) for each in self._records.glob("[1-9]*.json")]
         return max(used, default=0) + 1
 
-    def add(self, number: int, path: Path, by: str) -> None:
+    def add(self, number: int, path: Path, by: str, *, before: int | None = None) -> None:
         """Make generation `number`; from now on its release is safe from the collector."""
         durable.link(self._name(number), str(path))
-        self._write(Generation(number, path, time.time(), Status.PENDING, by))
+        made = Generation(number, path, time.time(), Status.PENDING, by, before=before)
+        self._write(made)
 
     def mark(self, number: int, status: Status) -> None:
         """Record what became of a generation."""
@@ -136,8 +147,13 @@ class Profile:
         plain = Generation(number, path, link.lstat().st_mtime, Status.UNKNOWN, "", current)
         with suppress(OSError, ValueError, KeyError):
             record = json.loads(self._record(number).read_text("utf-8"))
-            status = Status(record["status"])
-            return replace(plain, created=record["created"], status=status, by=record["by"])
+            return replace(
+                plain,
+                created=record["created"],
+                status=Status(record["status"]),
+                by=record["by"],
+                before=record["before"],
+            )
         return plain
 
     def _write(self, generation: Generation) -> None:
@@ -147,6 +163,7 @@ class Profile:
             "created": generation.created,
             "status": generation.status.value,
             "by": generation.by,
+            "before": generation.before,
         }
         data = json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
         durable.write(self._record(generation.number), data)

@@ -15,10 +15,11 @@ _FACTS = (("at", "where"), ("expected", "expected"), ("got", "got"), ("hint", "h
 def text(error: Error) -> str:
     """Spell an error as an operator reads it.
 
-    `lines`, where an error carries them, are the end of a log and come before the facts.
+    `lines` and `log`, where an error carries them, end a log and come before the facts.
     """
     rows = [f"error: {error.reason}  [{error.slug}]"]
-    rows += [f"  | {line}" for line in getattr(error, "lines", ())]
+    said = (*getattr(error, "lines", ()), *getattr(error, "log", ()))
+    rows += [f"  | {line}" for line in said]
     for label, name in _FACTS:
         fact = getattr(error, name)
         if fact is not None:

@@ -125,11 +125,13 @@ class Site:
             raise self._unknown(text)
         return found
 
-    def head(self, name: str) -> LocalHead:
-        """Return a head of the inventory."""
-        from deploy.inventory import head
+    def head(self, name: str | None = None) -> LocalHead:
+        """Return a head of the inventory; without a name, its only one, or the local one."""
+        from deploy.inventory import DEFAULT, head
 
-        return head(self.settings, self.store, name)
+        hosts = self.settings.hosts
+        only = next(iter(hosts)) if len(hosts) == 1 else DEFAULT
+        return head(self.settings, self.store, name or only)
 
     def _unknown(self, text: str) -> Exception:
         from difflib import get_close_matches

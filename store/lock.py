@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 POLL = 0.02
 """Seconds between two tries of a wait that has an end; flock(2) itself knows no timeout."""
@@ -59,7 +59,7 @@ def holders(path: Path) -> tuple[int, ...]:
     """Return the pids that hold a flock on `path`, as far as /proc/locks tells."""
     try:
         status = path.stat()
-        lines = open("/proc/locks", encoding="ascii").read().splitlines()  # noqa: PTH123, SIM115
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return ()
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"

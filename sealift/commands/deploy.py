@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 @yes
 @as_json
 @click.pass_obj
-def deploy(location: Location, host: str, *, release: str | None, yes: bool, as_json: bool) -> None:
+def deploy(
+    location: Location, host: str | None, *, release: str | None, yes: bool, as_json: bool
+) -> None:
     """Put the built release on a head: prepare, switch, restart what changed, check, confirm."""
     from deploy.activate import deploy as put
 
     with location.open() as site:
         head = site.head(host)
         path = site.store.real(site.path(release or RELEASE))
-        _ask(f"Deploy {path.name} to {host}?", yes=yes)
+        _ask(f"Deploy {path.name} to {head.name}?", yes=yes)
         outcome = put(head, path, observe=telling(as_json=as_json))
         _tell(outcome, head, as_json=as_json)
 
@@ -45,13 +47,15 @@ def deploy(location: Location, host: str, *, release: str | None, yes: bool, as_
 @yes
 @as_json
 @click.pass_obj
-def rollback(location: Location, host: str, *, to: int | None, yes: bool, as_json: bool) -> None:
+def rollback(
+    location: Location, host: str | None, *, to: int | None, yes: bool, as_json: bool
+) -> None:
     """Run the generation before the current one again, or the one that --to names."""
     from deploy.activate import rollback as back
 
     with location.open() as site:
         head = site.head(host)
-        _ask(f"Roll {host} back?", yes=yes)
+        _ask(f"Roll {head.name} back?", yes=yes)
         outcome = back(head, to, observe=telling(as_json=as_json))
         _tell(outcome, head, as_json=as_json)
 

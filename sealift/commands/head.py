@@ -24,7 +24,7 @@ names = click.argument("names", nargs=-1)
 @host
 @as_json
 @click.pass_obj
-def status(location: Location, host: str, *, as_json: bool) -> int:
+def status(location: Location, host: str | None, *, as_json: bool) -> int:
     """Show every service: running, pid, health, generation, since, store path.
 
     Exits with 1 if something does not run well.
@@ -94,7 +94,7 @@ def moment(seconds: float) -> str:
 @names
 @host
 @click.pass_obj
-def start(location: Location, names: tuple[str, ...], host: str) -> None:
+def start(location: Location, names: tuple[str, ...], host: str | None) -> None:
     """Start everything, or just some services, and wait until they are healthy."""
     from deploy.activate import start as begin
 
@@ -106,7 +106,7 @@ def start(location: Location, names: tuple[str, ...], host: str) -> None:
 @names
 @host
 @click.pass_obj
-def stop(location: Location, names: tuple[str, ...], host: str) -> None:
+def stop(location: Location, names: tuple[str, ...], host: str | None) -> None:
     """Stop everything, or just some services; generations and state stay."""
     from deploy.activate import stop as end
 
@@ -118,7 +118,7 @@ def stop(location: Location, names: tuple[str, ...], host: str) -> None:
 @names
 @host
 @click.pass_obj
-def restart(location: Location, names: tuple[str, ...], host: str) -> None:
+def restart(location: Location, names: tuple[str, ...], host: str | None) -> None:
     """Stop and start everything, or just some services."""
     from deploy.activate import restart as again
 
@@ -132,7 +132,7 @@ def restart(location: Location, names: tuple[str, ...], host: str) -> None:
 @click.option("--lines", "-n", default=40, show_default=True, help="How many of each log.")
 @host
 @click.pass_obj
-def logs(location: Location, name: str, host: str, *, follow: bool, lines: int) -> None:
+def logs(location: Location, name: str, host: str | None, *, follow: bool, lines: int) -> None:
     """Show what a service wrote: its output, and log files in its state."""
     from deploy.activate import known_service
     from deploy.logs import follow as following
@@ -151,7 +151,7 @@ def logs(location: Location, name: str, host: str, *, follow: bool, lines: int) 
 @host
 @as_json
 @click.pass_obj
-def history(location: Location, host: str, *, as_json: bool) -> None:
+def history(location: Location, host: str | None, *, as_json: bool) -> None:
     """List the generations of a head, oldest first."""
     from deploy.status import history as past
 
@@ -183,7 +183,7 @@ def _generation(each: Generation) -> dict[str, Any]:
 @host
 @as_json
 @click.pass_obj
-def diff(location: Location, before: int, after: int, host: str, *, as_json: bool) -> None:
+def diff(location: Location, before: int, after: int, host: str | None, *, as_json: bool) -> None:
     """Show what differs between two generations: packages, versions, sizes, services."""
     from deploy.diff import diff as compare
 
@@ -234,7 +234,7 @@ def _package(package: Package) -> str:
 @click.command("open")
 @host
 @click.pass_obj
-def open_url(location: Location, host: str) -> None:
+def open_url(location: Location, host: str | None) -> None:
     """Print the address of the platform."""
     with location.open() as site:
         click.echo(site.head(host).url)

@@ -118,6 +118,7 @@ def log(location: Location, name: str) -> None:
     with location.open() as site:
         file = newest_log(site.store, name)
         if file is None:
+            find_recipe(site, name.partition(":")[0])
             raise InputError(f"there is no build log of {name!r}", hint=f"sealift build {name}")
         with file.open(encoding="utf-8", errors="replace") as stream:
             for line in stream:

@@ -114,8 +114,10 @@ def gc(
     What the recipes need to be built again (downloads, wheels, node_modules) stays, unless
     --all is given. The current generation and the good one before it always stay.
     """
+    if dry_run and keep_generations is not None:
+        raise click.UsageError("--dry-run changes nothing, so it cannot forget generations.")
     with location.open() as site:
-        if keep_generations is not None and not dry_run:
+        if keep_generations is not None:
             _prune(site, keep_generations)
         keep = () if everything else _needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
@@ -135,7 +137,7 @@ def gc(
 def _prune(site: Site, keep: int) -> None:
     from deploy.activate import prune
 
-    for generation in prune(site.head("local"), keep):
+    for generation in prune(site.head(), keep):
         click.echo(f"generation {generation.number} forgotten", err=True)
 
 

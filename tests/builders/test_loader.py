@@ -75,7 +75,6 @@ def test_a_full_recipe(tmp_path: Path) -> None:
         lock: special.toml
         inputs:
           python: python-3.12
-        env: {LEVEL: 3, FLAG: true}
         requirements: deps.txt
         smoke: package.app
         extra_requirements: []
@@ -104,7 +103,6 @@ def test_a_full_recipe(tmp_path: Path) -> None:
     )
     assert recipe.lock == "special.toml"
     assert recipe.inputs == {"base": "base", "python": "python-3.12", "tools": "python-tools"}
-    assert recipe.env == {"LEVEL": "3", "FLAG": "true"}
     assert recipe.options == {
         "requirements": "deps.txt",
         "extra_requirements": (),
@@ -164,9 +162,7 @@ DEFAULTS = {
             "language": "python",
             "version": "3.11",
             "packages": ("python3.11",),
-            "executables": (),
             "prune": (),
-            "merge_usr": False,
         },
     ),
     "node": (
@@ -269,8 +265,9 @@ WRONG = {
     "input that is no name": (PEX + "inputs: {python: ../x}\n", "8:18", "no recipe name", None),
     "role that is no word": (PEX + "inputs: {'a b': x}\n", "8:10", "'a b' is no role", None),
     # Environment.
-    "environment as a list": (PEX + "env: [A=1]\n", "8:6", "wrong type", None),
-    "bad variable": (PEX + "env: {1A: x}\n", "8:7", "no name of an environment variable", None),
+    "environment as a list": (DIST + "env: [A=1]\n", "4:6", "wrong type", None),
+    "bad variable": (DIST + "env: {1A: x}\n", "4:7", "no name of an environment variable", None),
+    "environment of no command": (PEX + "env: {A: x}\n", "8:1", "unknown key", None),
     # Services.
     "no port": (
         "kind: pex\nsource: x\nservice: {app: 'a:b', health: {tcp: true}}\n",
@@ -408,11 +405,11 @@ SECRETS = {
 def test_a_secret_in_a_recipe_is_refused_and_not_shown(
     tmp_path: Path, case: str, place: str
 ) -> None:
-    indent = "  " if place == "service" else ""
-    error = refused(tmp_path, f"{PEX}{indent}env:\n{indent}  {SECRETS[case]}\n")
+    indent, before, line = ("  ", PEX, 9) if place == "service" else ("", DIST, 5)
+    error = refused(tmp_path, f"{before}{indent}env:\n{indent}  {SECRETS[case]}\n")
     name = SECRETS[case].partition(":")[0]
     assert name in error.reason
-    assert (error.where or "").endswith(f"thing.yaml:9:{len(name) + len(indent) + 5}")
+    assert (error.where or "").endswith(f"thing.yaml:{line}:{len(name) + len(indent) + 5}")
     assert "hunter2" not in f"{error.reason} {error.expected} {error.got} {error.hint}"
 
 

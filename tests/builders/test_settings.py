@@ -62,7 +62,7 @@ keyring: keys.gpg
 sandbox: off
 mirrors:
   npm: https://npm.site/
-  debian: file:///srv/mirror/debian
+  debian: http://mirror.site/debian
   pypi_index: http://pypi.site:3141/root/+simple
 hosts:
   local: {port: 9000, port_offset: 1000}
@@ -78,7 +78,7 @@ hosts:
     assert found.sandbox == "off"
     assert found.mirrors == Mirrors(
         npm="https://npm.site",
-        debian="file:///srv/mirror/debian",
+        debian="http://mirror.site/debian",
         pypi_index="http://pypi.site:3141/root/+simple",
     )
     assert found.hosts == {
