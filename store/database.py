@@ -233,7 +233,11 @@ class Database:
 
     def check(self) -> list[str]:
         """Return what SQLite finds wrong with its file."""
-        return [row[0] for row in self._query("PRAGMA quick_check") if row[0] != "ok"]
+        try:
+            rows = self._query("PRAGMA quick_check")
+        except DatabaseError as error:
+            return [error.reason]
+        return [row[0] for row in rows if row[0] != "ok"]
 
     def spend_reserve(self) -> None:
         """Let go of the space kept back."""
