@@ -21,6 +21,7 @@ from builders.npm_modules import (
     modules_step,
     mounts,
     npm_environment,
+    run_script,
 )
 from builders.npm_platform import Platform, installed
 from builders.step import Step
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 VERSION = 1
 MANIFEST = "package.json"
 COMPRESSOR = "compress.mjs"
+PATIENCE = 1800
+"""Seconds that a build script may take; `vite` without `build` is a server, and never ends."""
+_TIMED_OUT = 124
+"""What timeout(1) ends with."""
 _FAULT = re.compile(r"error|cannot|not found|failed", re.IGNORECASE)
+_OFFLINE = re.compile(r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|ENOTCACHED")
 _NOISE = re.compile(r"npm (error|warn)|\$ ", re.IGNORECASE)
 
 
@@ -117,9 +123,10 @@ def build(build: Build) -> None:
     modules.mkdir()
     node = build.inputs["node"]
     arguments = build.step.arguments
+    limit = ["/usr/bin/timeout", "--kill-after=10", str(PATIENCE)]
     try:
         build.run(
-            [str(node / "bin" / "npm"), "run", arguments["script"]],
+            [*limit, str(node / "bin" / "npm"), "run", arguments["script"]],
             env=npm_environment(node, arguments["env"]),
             cwd=build.source,
             binds={build.inputs["modules"]: build.inside(modules)},
@@ -131,7 +138,7 @@ def build(build: Build) -> None:
 
 
 def _collect(build: Build, output: Path) -> None:
-    build.run_script({"source": build.inside(output), "out": build.inside(build.out)})
+    run_script(build, {"source": build.inside(output), "out": build.inside(build.out)})
     compressor = build.work / COMPRESSOR
     compressor.write_bytes((SCRIPTS / COMPRESSOR).read_bytes())
     node = build.inputs["node"] / "bin" / "node"
@@ -161,9 +168,16 @@ def _output(build: Build, source: Path, name: str) -> Path:
 
 def _reason(fault: BuildError, script: str) -> str:
     """Name the line that says most about why a script failed: the first that speaks of an error."""
-    said = [line for line in fault.lines if not _NOISE.match(line)]
-    lines = [line.strip() for line in said if _FAULT.search(line)]
-    return f"npm run {script}: {lines[0]}" if lines else f"npm run {script} failed"
+    if fault.reason.endswith(f"exit code {_TIMED_OUT}"):
+        return f"npm run {script} did not end within {PATIENCE // 60} minutes; is it a server?"
+    said = [line for line in fault.lines if _FAULT.search(line) and not _NOISE.match(line)]
+    # Indented lines are the compiler's quotations, or where an error came from.
+    plain = [line for line in said if not line[:1].isspace()]
+    if not said:
+        return f"npm run {script} failed"
+    offline = any(_OFFLINE.search(line) for line in fault.lines)
+    note = " (a build has no network)" if offline else ""
+    return f"npm run {script}: {(plain or said)[0].strip()}{note}"
 
 
 def _final(recipe: Recipe, source: SourceTree, modules: Step) -> Step:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from builders.fetch import Fetcher
 from builders.npm_lock import strongest
+from builders.npm_modules import run_script
 from builders.step import Download, Step
 from store.errors import InputError, IntegrityError
 from store.names import store_name
@@ -145,7 +146,8 @@ def build(build: Build) -> None:
         BuildError: if an archive is refused, or what was installed does not run.
     """
     arguments = build.step.arguments
-    build.run_script(
+    run_script(
+        build,
         {
             **arguments,
             "node": build.inside(build.inputs["node"]),
@@ -153,7 +155,7 @@ def build(build: Build) -> None:
             "site": build.inside(build.inputs["tools"] / "site"),
             "work": build.inside(build.work),
             "out": build.inside(build.out),
-        }
+        },
     )
     toolchain = {"language": "node", "version": arguments["version"], "npm": arguments["npm"]}
     record = {"format": 1, "name": build.step.recipe, "toolchain": toolchain}

@@ -11,6 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from builders.build import BuildError
 from builders.npm_lock import LockError
 from builders.scripts.node_modules import MOUNTS
 from builders.step import Download, Step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 BUILDER = "node-modules"
 VERSION = 1
+_ERROR = "error: "
 
 NPM: Mapping[str, str] = {
     "npm_config_audit": "false",
@@ -105,10 +107,25 @@ def build(build: Build) -> None:
     """
     allowed: list[str] = build.step.arguments["install_scripts"]
     tree = build.work / "project" / "node_modules" if allowed else build.out
-    build.run_script({"out": build.inside(tree), "packages": _packages(build)})
+    run_script(build, {"out": build.inside(tree), "packages": _packages(build)})
     if allowed:
         _rebuild(build, tree.parent, allowed)
         tree.rename(build.out)
+
+
+def run_script(build: Build, arguments: Mapping[str, Any]) -> None:
+    """Run the step's script; if it fails, its own line `error: …` is the reason.
+
+    Raises:
+        BuildError: if it fails.
+    """
+    try:
+        build.run_script(arguments)
+    except BuildError as fault:
+        said = [line for line in fault.lines if line.startswith(_ERROR)]
+        if not said:
+            raise
+        raise build.error(said[-1].removeprefix(_ERROR)) from fault
 
 
 def mounts(modules: Path) -> list[Path]:
