@@ -118,8 +118,10 @@ class Build:
             self._check_room()
             raise self.error(f"{Path(argv[0]).name} {_ending(code)}")
 
-    def run_script(self, arguments: Mapping[str, Any]) -> None:
+    def run_script(self, arguments: Mapping[str, Any], *, scratch: Sequence[Path] = ()) -> None:
         """Run the step's script with the input `python`; it reads `arguments` from a JSON file.
+
+        `scratch` are places under `work` that lie in memory, as for `run`.
 
         Raises:
             BuildError: if the step names no script, or the script fails.
@@ -130,7 +132,8 @@ class Build:
         file = self.work / "arguments.json"
         file.write_text(json.dumps(arguments, sort_keys=True, ensure_ascii=False))
         python = self.inputs["python"] / "bin" / "python3"
-        self.run([str(python), "-I", "-S", self.inside(script), self.inside(file)])
+        argv = [str(python), "-I", "-S", self.inside(script), self.inside(file)]
+        self.run(argv, scratch=scratch)
 
     def error(self, reason: str) -> BuildError:
         """Make the error of a failed build, with the end of the log."""

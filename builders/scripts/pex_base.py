@@ -3,7 +3,7 @@
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `python` and
 `tools` (store paths; `tools` is an environment that has pex), `files` (file name → path of a
 fetched wheel), `wheels` (file name → store path of the same wheel, unpacked), `requirements`
-(lines), `script` (console script that is the entry) and `out`.
+(lines), `script` (console script that is the entry), `work` (a folder to work in) and `out`.
 
 pex accepts tampered wheels: their hashes were checked when they were fetched. It says nothing
 and makes an empty PEX when it is given no requirements, so that is refused here.
@@ -29,15 +29,17 @@ def main(
     wheels: dict[str, str],
     requirements: list[str],
     script: str,
+    work: str,
     out: str,
 ) -> None:
-    """Make the PEX at `out`."""
+    """Make the PEX at `out`; `work` is an empty folder, in memory where that can be."""
     if not requirements:
         sys.exit("no requirements: the PEX would be empty")
-    work = Path("pex-base").resolve()
-    work.mkdir()
-    run_pex(work, python=python, tools=tools, files=files, requirements=requirements, script=script)
-    pex = work / "out"
+    place = Path(work)
+    run_pex(
+        place, python=python, tools=tools, files=files, requirements=requirements, script=script
+    )
+    pex = place / "out"
     dists = pex / ".deps"
     if names_in(dists) != sorted(wheels):
         sys.exit(f"pex took other wheels than the lock names: {names_in(dists)}")
@@ -47,8 +49,7 @@ def main(
     for path in pex.rglob("__pycache__"):
         if path.parent == pex:
             shutil.rmtree(path)
-    pex.chmod(0o755)
-    pex.rename(out)
+    shutil.copytree(pex, out, symlinks=True)
 
 
 def run_pex(
