@@ -58,6 +58,21 @@ def test_before_skips_what_was_never_good(profile: Profile, tmp_path: Path) -> N
     assert profile.before(1) is None
 
 
+def test_before_is_what_ran_before_even_if_others_are_newer(
+    profile: Profile, tmp_path: Path
+) -> None:
+    profile.add(4, tmp_path, "somebody", before=1)
+    for number in (1, 2, 4):
+        profile.mark(number, Status.GOOD)
+    found = profile.before(4)
+    assert found is not None
+    assert found.number == 1
+    profile.remove(1)
+    found = profile.before(4)
+    assert found is not None
+    assert found.number == 2
+
+
 def test_a_generation_that_is_not_there(profile: Profile) -> None:
     with pytest.raises(NoGenerationError) as caught:
         profile.get(7)
