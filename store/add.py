@@ -7,25 +7,23 @@ a power cut a valid path may hold empty files.)
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.closure import MissingReferenceError
-from store.database import DiskFullError
 from store.info import PathInfo
 from store.names import check_name
 from store.path import fixed_path
 from store.remove import remove
 from store.seal import Sealed, seal, settle
 from store.sync import sync_directory, sync_tree
-from store.temporary import spare
+from store.temporary import disk, spare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from store.local import Addition, LocalStore
@@ -62,18 +60,6 @@ def add(store: LocalStore, items: Sequence[Addition], *, durable: bool) -> list[
         for leftover in (*moved, *(each.tree for each in ready)):
             remove(leftover)
     return [each.info for each in ready]
-
-
-@contextmanager
-def disk() -> Iterator[None]:
-    """Turn a full disk into the error that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        where = os.fsdecode(error.filename) if error.filename else None
-        raise DiskFullError("the disk is full", where=where, hint="sealift store gc") from error
 
 
 def _seal(store: LocalStore, item: Addition) -> _Ready:

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from store.add import add, disk
 from store.closure import MissingReferenceError, order
 from store.database import Database
 from store.errors import InputError
 from store.lock import Session
 from store.path import NotAStorePathError, StorePath
-from store.roots import Root, add_root, find_digests, find_links, remove_root
-from store.temporary import sweep, temporary
+from store.temporary import disk, sweep, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from store.collect import CollectReport
     from store.info import PathInfo
+    from store.roots import Root
     from store.verify import VerifyReport
 
 _DIRECTORIES = ("", "locks", "log", "profiles", "gcroots", "tmp")
@@ -146,6 +145,8 @@ class LocalStore:
             MissingReferenceError: a reference is not valid.
             DiskFullError: nothing was added.
         """
+        from store.add import add  # noqa: PLC0415 - a run that builds nothing adds nothing
+
         return add(self, [Addition(tree, name, references, candidates)], durable=durable)[0]
 
     def add_many(self, items: Sequence[Addition]) -> list[PathInfo]:
@@ -156,6 +157,8 @@ class LocalStore:
         Raises:
             Error: as `add`.
         """
+        from store.add import add  # noqa: PLC0415 - as in `add`
+
         return add(self, items, durable=True)
 
     def info(self, path: StorePath) -> PathInfo | None:
@@ -231,14 +234,20 @@ class LocalStore:
         Raises:
             InputError: the name is not made of plain words and slashes.
         """
+        from store.roots import add_root  # noqa: PLC0415 - seldom needed
+
         add_root(self.var_dir, name, self.real(path))
 
     def remove_root(self, name: str) -> None:
         """Remove what `add_root` made."""
+        from store.roots import remove_root  # noqa: PLC0415 - seldom needed
+
         remove_root(self.var_dir, name)
 
     def roots(self) -> list[Root]:
         """Return what keeps paths: links, and running processes that name a registered path."""
+        from store.roots import Root, find_digests, find_links  # noqa: PLC0415 - seldom needed
+
         links = find_links(self.store_dir, self.var_dir)
         running = find_digests(self.store_dir)
         named = {info.path.digest: info.path for info in self.paths()}

@@ -6,10 +6,12 @@ rename(2). A flock on the directory says that its owner lives; a pid would not, 
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from store.database import DiskFullError
 from store.lock import try_lock
 from store.remove import remove
 
@@ -31,6 +33,18 @@ def temporary(store_dir: Path) -> Iterator[Path]:
             remove(path)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Turn a full disk into the error that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = os.fsdecode(error.filename) if error.filename else None
+        raise DiskFullError("the disk is full", where=where, hint="sealift store gc") from error
 
 
 def spare(store_dir: Path) -> Path:

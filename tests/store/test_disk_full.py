@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store.add import disk
 from store.database import DiskFullError
 from store.local import Addition, LocalStore
+from store.temporary import disk
 from tests.store.trees import added, lay, read
 
 if TYPE_CHECKING:
