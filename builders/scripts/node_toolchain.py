@@ -54,6 +54,8 @@ def main(arguments: dict[str, Any]) -> None:
     else:
         (environment / NPM).rename(out / NPM)
     for name, script in LINKS.items():
+        if not (out / NPM / "bin" / script).is_file():
+            sys.exit(f"error: npm has no bin/{script}")
         (out / NPM / "bin" / script).chmod(0o755)
         (out / "bin" / name).symlink_to(f"../{NPM}/bin/{script}")
     refuse_paths(out, os.fsencode(environment))
