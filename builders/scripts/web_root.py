@@ -39,19 +39,26 @@ def pack(root: Path, file: object, *, time: int) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
         for path in members(root):
             info = archive.gettarinfo(path, arcname=path.relative_to(root).as_posix())
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            info.mtime = time
-            info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
-            if info.islnk():
-                # Two names of one file: whether they are linked is chance, so both are files.
-                info.type = tarfile.REGTYPE
-                info.size = path.stat().st_size
+            anonymize(info, path, time)
             if info.isreg():
                 with path.open("rb") as contents:
                     archive.addfile(info, contents)
             else:
                 archive.addfile(info)
+
+
+def anonymize(info: tarfile.TarInfo, path: Path, time: int) -> None:
+    """Take from a member what depends on where and by whom it was made."""
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mtime = time
+    if info.islnk():
+        # Two names of one file: whether they are linked is chance, so both are files.
+        info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.stat().st_size
+    if info.issym():
+        info.mode = 0o777
+    else:
+        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
 
 
 def members(root: Path) -> list[Path]:

@@ -98,7 +98,8 @@ class Tree:
     def write(self, folder: Path, **manifest: Any) -> None:
         """Write `package.json` and the lock."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text(json.dumps(self.manifest | manifest))
+        text = json.dumps(self.manifest | manifest, ensure_ascii=False)
+        (folder / "package.json").write_text(text, encoding="utf-8")
         (folder / "package-lock.json").write_text(self.lock())
 
     def steps(self, **options: Any) -> tuple[Step, ...]:
