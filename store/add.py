@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from store.closure import MissingReferenceError
 from store.info import PathInfo
+from store.journal import append
 from store.names import check_name
 from store.path import fixed_path
 from store.remove import remove
@@ -109,6 +110,7 @@ def _place(store: LocalStore, new: Sequence[_Ready], *, durable: bool) -> list[P
         ]
         if durable:
             sync_directory(store.store_dir)
+        append(store.journal, [each.info for each in new], durable=durable)
         for each in new:
             store.database.register(each.info)
     return moved

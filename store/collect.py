@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from store.closure import order
 from store.database import DatabaseError
+from store.journal import rewrite
 from store.lock import LockedError, hold, holders
 from store.path import NotAStorePathError, StorePath
 from store.remove import remove
@@ -120,7 +122,7 @@ class _Collection:
             raise DatabaseError(
                 f"a root leads to {lost[0]}, which the database does not know",
                 where=str(self._store.var_dir),
-                hint="if the database was lost: sealift store verify --repair",
+                hint="if the database and its journal were lost, bring them back, or drop the root",
             )
         return live
 
@@ -129,6 +131,8 @@ class _Collection:
         self._store.database.spend_reserve()
         with self._store.database.writing(durable=True):
             self._store.database.unregister([info.path for info in dead])
+        with suppress(OSError):  # lines too many do no harm
+            rewrite(self._store.journal, order({i.path: i for i in self._store.paths()}))
 
     def _unregistered(self, registered: Collection[StorePath]) -> list[StorePath]:
         """Return what looks like a path of ours and is not; nothing else is ever touched."""

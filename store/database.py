@@ -21,7 +21,7 @@ from store.lock import LockedError, hold
 from store.path import StorePath
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
 VERSION = 1
@@ -92,7 +92,8 @@ class DiskFullError(Error):
 class Database:
     """One connection, shared by the threads of a process."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, restore: Callable[[], Iterable[PathInfo]] = list) -> None:
+        """Open the database, or make one; `restore` tells what a new one starts with."""
         self._file = file
         self._reserve = file.with_name("reserve")
         self._mutex = threading.RLock()
@@ -104,7 +105,7 @@ class Database:
         self._query("PRAGMA synchronous = NORMAL")
         version = self._version()
         if version == 0:
-            self._create()
+            self._create(restore)
         elif version != VERSION:
             raise DatabaseError(
                 "the store was made by another version of sealift",
@@ -284,7 +285,7 @@ class Database:
     def _version(self) -> int:
         return int(self._query("PRAGMA user_version")[0][0])
 
-    def _create(self) -> None:
+    def _create(self, restore: Callable[[], Iterable[PathInfo]]) -> None:
         """Lay the schema; the change to WAL does not wait for others, hence the lock file."""
         with hold(self._file.parent / "locks" / "database"):
             if self._version() != 0:
@@ -293,6 +294,8 @@ class Database:
             with self.writing(durable=True):
                 for statement in SCHEMA.split(";"):
                     self._query(statement)
+                for info in restore():
+                    self.register(info)
                 self._query(f"PRAGMA user_version = {VERSION}")
             self.keep_reserve()
 
@@ -317,7 +320,11 @@ class Database:
             return DiskFullError("the disk is full", where=where, hint="sealift store gc")
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return LockedError("another process keeps writing to the store", where=where)
-        return DatabaseError(f"the store's database cannot be used: {error}", where=where)
+        return DatabaseError(
+            f"the store's database cannot be used: {error}",
+            where=where,
+            hint="move it away: the next command makes it anew; then: sealift store verify",
+        )
 
 
 def _json(paths: Iterable[StorePath]) -> str:

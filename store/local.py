@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from store.closure import MissingReferenceError, order
 from store.database import Database
 from store.errors import InputError
+from store.journal import read
 from store.lock import Session
 from store.path import NotAStorePathError, StorePath
 from store.temporary import disk, sweep, temporary
@@ -55,6 +56,7 @@ class LocalStore:
         self.store_dir = store_dir
         self.var_dir = var_dir
         self.links_dir = store_dir / ".links"
+        self.journal = var_dir / "journal"
         self.database = database
         self.lock_file = var_dir / "locks" / "collect"
         self._session = Session(self.lock_file)
@@ -65,6 +67,7 @@ class LocalStore:
     def open(cls, store_dir: Path) -> LocalStore:
         """Open the store at `store_dir`, and create what is missing of it.
 
+        A database that is lost is made anew from the journal.
         The directory enters every digest, so it has one spelling: absolute, without links.
 
         Raises:
@@ -77,7 +80,9 @@ class LocalStore:
             (store_dir / ".links").mkdir(parents=True, exist_ok=True)
             for name in _DIRECTORIES:
                 (var_dir / name).mkdir(exist_ok=True)
-        return cls(store_dir, var_dir, Database(var_dir / "db.sqlite"))
+        journal = var_dir / "journal"
+        database = Database(var_dir / "db.sqlite", lambda: read(journal, store_dir))
+        return cls(store_dir, var_dir, database)
 
     def close(self) -> None:
         """Close the database; the store object cannot be used afterwards."""

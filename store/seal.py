@@ -49,13 +49,34 @@ def seal(tree: Path, links: Path, candidates: Collection[StorePath] = ()) -> Sea
     Raises:
         BadTreeError: it holds a special file, a setuid or setgid file, or is too deep.
     """
-    return _Seal(os.fsencode(tree), os.fsencode(links), candidates).run()
+    root, shared = os.fsencode(tree), os.fsencode(links)
+    try:
+        return _Seal(root, shared, candidates).run()
+    except PermissionError:
+        _unlock(root)
+        return _Seal(root, shared, candidates).run()
 
 
 def settle(path: bytes) -> None:
     """Give a directory its final mode and time; to be done after its entries."""
     os.chmod(path, DIRECTORY)  # noqa: PTH101 - bytes
     os.utime(path, ns=(EPOCH, EPOCH))
+
+
+def _unlock(root: bytes) -> None:
+    """Let the owner enter and change every directory, and read every file.
+
+    Builders leave what even its owner may not touch, unless the owner is root; this is rare, so
+    it is done once somebody was refused. What was sealed until then is sealed again.
+    """
+    waiting = [root]
+    for path in waiting:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISDIR(mode):
+            os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)  # noqa: PTH101 - bytes
+            waiting.extend(path + b"/" + name for name in os.listdir(path))  # noqa: PTH208 - bytes
+        elif stat.S_ISREG(mode) and not mode & stat.S_IRUSR:
+            os.chmod(path, stat.S_IMODE(mode) | stat.S_IRUSR)  # noqa: PTH101 - bytes
 
 
 class _Seal:
@@ -99,7 +120,7 @@ class _Seal:
 
     def _file(self, frame: bytes, path: bytes) -> bytes:
         """Hash, clean and share one regular file; return the framing that ends it."""
-        descriptor = _open(path)
+        descriptor = open_file(path)
         try:
             status = os.fstat(descriptor)
             if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
@@ -194,14 +215,6 @@ class _Seal:
             return False
         os.rename(self._spare, path)  # noqa: PTH104 - bytes
         return True
-
-
-def _open(path: bytes) -> int:
-    try:
-        return open_file(path)
-    except PermissionError:
-        os.chmod(path, os.lstat(path).st_mode | stat.S_IRUSR)  # noqa: PTH101 - bytes
-        return open_file(path)
 
 
 def _mode(status: os.stat_result) -> int:

@@ -214,12 +214,25 @@ def test_links_are_not_followed(store: LocalStore, tmp_path: Path) -> None:
     assert (tmp_path / "precious" / "file").read_text() == "keep"
 
 
+def test_after_a_loss_the_collector_decides_as_before(store: LocalStore) -> None:
+    base = added(store, ODD, "base").path
+    app, old = user(store, "app", base), user(store, "old", base)
+    store.add_root("release", app)
+    store.close()
+    for file in store.var_dir.glob("db.sqlite*"):
+        file.unlink()
+    with LocalStore.open(store.store_dir) as fresh:
+        assert [info.path for info in fresh.collect().removed] == [old]
+        assert fresh.valid([base, app]) == {base, app}
+
+
 def test_a_lost_database_does_not_cost_the_objects(store: LocalStore) -> None:
     path = added(store, ODD).path
     store.add_root("release", path)
     store.close()
     for file in store.var_dir.glob("db.sqlite*"):
         file.unlink()
+    store.journal.unlink()
     with LocalStore.open(store.store_dir) as fresh:
         with pytest.raises(DatabaseError, match="does not know"):
             fresh.collect()
