@@ -97,7 +97,7 @@ def _base(name: str, home: Path, layout: Layout) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "PATH": PATH,
-        # The store is read-only for everybody but root, whom Python would let write caches there.
+        # Nobody can write caches into the store; Python need not try at every import.
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "SEALIFT_SERVICE": name,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from deploy import durable, orphans, supervisor_conf
 from deploy.command import run
 from deploy.errors import ManagerError
+from deploy.guard import guarded
 from deploy.programs import PATH
 from deploy.services import Changes, Phase, Process, Program
 from deploy.unix_rpc import calling
@@ -163,7 +164,7 @@ class Supervisor:
         # -P: nothing from the working directory may pose as a module.
         argv = (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", conf)
         home = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._layout.head_dir)}
-        ended = run(argv, env=home, timeout=LAUNCH_TIMEOUT)
+        ended = run(guarded(argv), env=home, timeout=LAUNCH_TIMEOUT)
         if ended.status != 0:
             raise ManagerError("supervisord does not start", where=conf, got=ended.output.strip())
         self._wait("start", ["supervisord"], self.alive)

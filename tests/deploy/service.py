@@ -23,6 +23,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if temper == "child":
         child()
+    if temper == "writes":
+        write(sys.argv[5:])
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -34,6 +36,12 @@ def child() -> None:
     if os.fork() == 0:
         while True:
             time.sleep(1)
+
+
+def write(files: list[str]) -> None:
+    for file in files:
+        with open(file, "a") as place:
+            place.write("a visit\n")
 
 
 def credentials() -> str:

@@ -46,6 +46,7 @@ class Tiny:
     secrets: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     route: str | None = None
+    words: tuple[str, ...] = ()
 
     def at(self, version: str, temper: str = "good") -> Tiny:
         return replace(self, version=version, temper=temper)
@@ -119,11 +120,12 @@ class Site:
             place = self.store.real(self.store.add(tree, name, durable=False).path)
         path = str(place)
         script = [f"{path}/serve.py", "{port}", tiny.name, tiny.version, tiny.temper]
+        words = [each.replace("{tree}", path) for each in tiny.words]
         return {
             "path": path,
             "port": tiny.port,
             "cwd": path,
-            "command": [sys.executable, "-I", "-S", *script],
+            "command": [sys.executable, "-I", "-S", *script, *words],
             "health": {"probe": tiny.probe, "path": "/health", "timeout": tiny.timeout},
             "state": list(tiny.state),
             "env": dict(tiny.env),
