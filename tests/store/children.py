@@ -53,6 +53,11 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def running(pid: int) -> bool:
+    """Tell whether a child has not ended yet."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def die_before(number: int) -> None:
     """Let this process be killed just before its `number`th change to the file system."""
     left = number

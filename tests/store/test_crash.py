@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,7 @@ import store.add
 from store.local import Addition, LocalStore
 from store.lock import LockedError
 from store.sync import sync_directory, sync_tree
-from tests.store.children import child, die_before, wait
+from tests.store.children import child, die_before, running, wait
 from tests.store.trees import ODD, Tree, added, lay, read
 
 if TYPE_CHECKING:
@@ -183,33 +184,26 @@ def test_negative_control_without_sessions_they_do(place: Path) -> None:
 
 
 def _race(place: Path, *, sessions: bool) -> list[int]:
-    def look(opened: LocalStore, number: int) -> None:
-        one = added(opened, b"%d %d" % (os.getpid(), number), "one").path
-        time.sleep(0.03)
-        assert opened.valid([one]) == {one}
+    """Build and collect at once; a builder that lost something ends with 1."""
 
     def build(opened: LocalStore) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        for number in range(15):
-            if sessions:
-                with opened.session():
-                    look(opened, number)
-            else:
-                look(opened, number)
+        for number in range(12):
+            with opened.session() if sessions else nullcontext():
+                path = added(opened, b"%d %d" % (os.getpid(), number), "one").path
+                end = time.monotonic() + (0.03 if sessions else 10)
+                while time.monotonic() < end:
+                    assert opened.valid([path]) == {path}
+                    time.sleep(0.005)
 
+    collected = 0
     with LocalStore.open(place) as opened:
         builders = [child(place, build) for _ in range(2)]
-        end = time.monotonic() + 0.6
-        collected = 0
-        while time.monotonic() < end:
-            try:
+        while any(running(pid) for pid in builders):
+            with suppress(LockedError):
                 collected += len(opened.collect(wait=0.05).removed)
-            except LockedError:
-                continue
-        codes = [wait(pid) for pid in builders]
-        opened.collect()
     assert collected > 0
-    return codes
+    return [wait(pid) for pid in builders]
 
 
 def test_data_is_synced_before_it_is_put_in_place_and_that_before_it_is_registered(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from store.local import LocalStore
 from store.remove import remove
 from store.temporary import spare, sweep, temporary
-from tests.store.children import child, wait
+from tests.store.children import child, running, wait
 from tests.store.trees import ODD, deep, lay
 
 if TYPE_CHECKING:
@@ -58,15 +58,9 @@ def test_sweeping_and_making_do_not_meet(tmp_path: Path) -> None:
                 assert (mine / "file").exists()
 
     pids = [child(tmp_path.resolve() / "store", work) for _ in range(2)]
-    alive = set(pids)
-    while alive:
+    while any(running(pid) for pid in pids):
         if (tmp_path / "store").exists():
             sweep(tmp_path / "store")
-        alive = {
-            pid
-            for pid in alive
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        }
     assert [wait(pid) for pid in pids] == [0, 0]
 
 
