@@ -33,6 +33,12 @@ class ClosureIncompleteError(IntegrityError):
     slug = "closure-incomplete"
 
 
+class DamagedPathError(IntegrityError):
+    """A release of which a part is not what was registered."""
+
+    slug = "store-damaged"
+
+
 class HeadLockedError(HeadError):
     """Another operator changes this head just now."""
 

@@ -13,6 +13,7 @@ from deploy import (
     credentials,
     durable,
     health,
+    integrity,
     logs,
     nginx,
     orphans,
@@ -22,7 +23,7 @@ from deploy import (
     state,
 )
 from deploy.checks import checks, echo
-from deploy.errors import ClosureIncompleteError, PortTakenError
+from deploy.errors import PortTakenError
 from deploy.journal import Journal
 from deploy.layout import Layout
 from deploy.lock import HeadLock
@@ -32,7 +33,6 @@ from deploy.release import WEB_SERVER, Release
 from deploy.services import Changes
 from deploy.settings import Settings
 from deploy.supervisor import Supervisor
-from store.closure import MissingReferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -146,7 +146,7 @@ class LocalHead:
         Raises:
             Error: what is missing, taken or wrong; nothing that runs was touched.
         """
-        self._check_closure(wanted)
+        integrity.check(self.store, wanted.path, running=self._running())
         self._check_ports(wanted)
         state.provide(self.layout, wanted.services.values(), observe)
         self.services.check(self._programs(wanted, observe))
@@ -201,16 +201,10 @@ class LocalHead:
         folders = credentials.provide(self.layout, wanted.services.values(), observe)
         return programs.programs(wanted, self.layout, self.settings, folders)
 
-    def _check_closure(self, wanted: Release) -> None:
-        try:
-            self.store.closure([self.store.parse(wanted.path)])
-        except MissingReferenceError as error:
-            raise ClosureIncompleteError(
-                "the release is not complete in this head's store",
-                where=str(wanted.path),
-                got=f"missing: {error.where}",
-                hint="sealift store verify --repair, or build it again",
-            ) from error
+    def _running(self) -> Path | None:
+        """Return the release of the current generation."""
+        current = self.profile.current()
+        return None if current is None else self.profile.get(current).path
 
     def _check_ports(self, wanted: Release) -> None:
         wants = programs.ports(wanted, self.settings)

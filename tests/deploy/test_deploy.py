@@ -16,6 +16,7 @@ from deploy.diff import Parts, diff
 from deploy.errors import (
     BadReleaseError,
     ClosureIncompleteError,
+    DamagedPathError,
     DeployFailedError,
     HeadLockedError,
     NoGenerationError,
@@ -263,6 +264,41 @@ def test_an_incomplete_closure(site: Site, pair: tuple[Tiny, Tiny]) -> None:
         deploy(head, release)
     assert "beta" in str(caught.value.got)
     assert history(head) == ()
+
+
+def test_a_damaged_closure(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    """What does not run yet is read before it does; going back to it as well."""
+    head = site.head()
+    first, second = site.release(*pair), site.release(pair[0].at("2.0"), pair[1])
+    deploy(head, first)
+    part = head.load(second).services["alpha"].path
+    text = (part / "serve.py").read_text()
+    spoil(part / "serve.py", text + "# a flipped bit")
+    before = pids(head)
+    with pytest.raises(DamagedPathError) as caught:
+        deploy(head, second)
+    assert (caught.value.where, caught.value.exit_code) == (str(part), 3)
+    assert "sealift store verify --repair" in str(caught.value.hint)
+    assert (pids(head), [each.number for each in history(head)]) == (before, [1])
+
+    third = site.release(replace(pair[0], version="3.0"), pair[1])
+    deploy(head, third)
+    old = head.load(first).services["alpha"].path
+    spoil(old / "serve.py", text + "# another")
+    with pytest.raises(DamagedPathError) as caught:
+        rollback(head)
+    assert caught.value.where == str(old)
+    assert version(pair[0]) == "3.0"
+
+
+def test_what_runs_is_not_read_again(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    """A rollback away from a damaged release is as quick as ever, and not refused."""
+    head = site.head()
+    first = site.release(*pair)
+    deploy(head, first)
+    shared = head.load(first).services["beta"].path
+    spoil(shared / "version", "damaged")
+    assert deploy(head, site.release(pair[0].at("2.0"), pair[1])).generation == 2
 
 
 def test_what_is_no_release(site: Site) -> None:
