@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from builders import sandbox
+from builders import logs, sandbox
+from builders.command import FloodError
 from builders.derive import script_files
 from builders.recipe import EMPTY
 from builders.sandbox import NO_BINDS, Room, SandboxMode
@@ -110,10 +110,11 @@ class Build:
             StoppedError: if the whole build was told to stop.
         """
         self.log.write("$ " + " ".join(argv) + "\n")
-        if self.mode is SandboxMode.OFF:
-            code = self._run_bare(argv, env, cwd or self.work, scratch, binds)
-        else:
-            code = self._run_enclosed(argv, env, cwd or self.work, scratch, binds)
+        run = self._run_bare if self.mode is SandboxMode.OFF else self._run_enclosed
+        try:
+            code = run(argv, env, cwd or self.work, scratch, binds)
+        except FloodError as fault:
+            raise self.error(f"{Path(argv[0]).name} {fault}, and was killed") from fault
         if code != 0:
             self._check_room()
             raise self.error(f"{Path(argv[0]).name} {_ending(code)}")
@@ -138,7 +139,7 @@ class Build:
     def error(self, reason: str) -> BuildError:
         """Make the error of a failed build, with the end of the log."""
         return BuildError(
-            f"{self.step.key}: {reason}",
+            f"{self.step.key}: {logs.plain(reason)}",
             where=str(self.log_file),
             hint=f"sealift log {self.step.key}",
             lines=self._tail(),
@@ -216,8 +217,7 @@ class Build:
 
     def _tail(self) -> list[str]:
         self.log.flush()
-        with self.log_file.open(encoding="utf-8", errors="replace") as log:
-            return [line.rstrip("\n") for line in deque(log, maxlen=_TAIL)]
+        return logs.last_lines(self.log_file, _TAIL)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

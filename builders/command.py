@@ -6,6 +6,7 @@ Who runs what, and in which sandbox, is for others to say.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -21,12 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+LOG_LIMIT = 64_000_000
+"""Bytes that a log may hold: what says more has run wild, and would fill the disk."""
+_LOOK = 0.1
+"""Seconds between two looks at how much a command has said."""
+
 
 class StoppedError(Error):
     """The build was told to stop before this could be done."""
 
     slug = "stopped"
     exit_code = 130
+
+
+class FloodError(Exception):
+    """A command that said more than a log may hold; it was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +98,18 @@ class Children:
         alone, which then decides.
 
         Raises:
+            FloodError: if the log grew beyond `LOG_LIMIT`; it is cut there.
             StoppedError: if the build was told to stop, before or meanwhile.
         """
         log.flush()
         with self._started(argv, env=env, cwd=cwd, log=log) as process:
-            code = process.wait()
+            flooded = _watch(process, log)
+        code = process.returncode
         if self.stopped:
             raise StoppedError("the build was stopped")
+        if flooded:
+            os.ftruncate(log.fileno(), LOG_LIMIT)
+            raise FloodError(f"said more than {LOG_LIMIT // 1_000_000} MB")
         return code
 
     def stop(self) -> None:
@@ -168,6 +183,20 @@ def _start_warden(mark: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _watch(process: subprocess.Popen[bytes], log: IO[str]) -> bool:
+    """Wait for a command's end, or until it has said too much; tell whether it has."""
+    ended, poll = os.pidfd_open(process.pid), select.poll()
+    poll.register(ended, select.POLLIN)
+    try:
+        while not poll.poll(_LOOK * 1000):
+            if os.fstat(log.fileno()).st_size > LOG_LIMIT:
+                return True
+    finally:
+        os.close(ended)
+    process.wait()
+    return os.fstat(log.fileno()).st_size > LOG_LIMIT
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from builders.logs import plain, quote
+
 if TYPE_CHECKING:
     from store.errors import Error
 
@@ -15,16 +17,21 @@ _FACTS = (("at", "where"), ("expected", "expected"), ("got", "got"), ("hint", "h
 def text(error: Error) -> str:
     """Spell an error as an operator reads it.
 
-    `lines` and `log`, where an error carries them, end a log and come before the facts.
+    `lines` and `log`, where an error carries them, end a log and come before the facts. Nothing
+    that others wrote reaches the terminal as it is.
     """
-    rows = [f"error: {error.reason}  [{error.slug}]"]
+    rows = [f"error: {_shown(error.reason)}  [{error.slug}]"]
     said = (*getattr(error, "lines", ()), *getattr(error, "log", ()))
-    rows += [f"  | {line}" for line in said]
+    rows += [f"  | {quote(line)}" for line in said]
     for label, name in _FACTS:
         fact = getattr(error, name)
         if fact is not None:
-            rows.append(f"  {label:<9} {fact}")
+            rows.append(f"  {label:<9} {_shown(fact)}")
     return "\n".join(rows)
+
+
+def _shown(fact: str) -> str:
+    return "\n".join(plain(line) for line in str(fact).split("\n"))
 
 
 def record(error: Error) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from builders.events import Event, EventKind
+from builders.logs import quote
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -138,7 +139,7 @@ def _line(event: Event) -> str | None:
         case EventKind.CHECKED:
             return f"identical {event.key:<40} {event.seconds:6.1f} s"
         case EventKind.FAILED:
-            return f"failed    {event.key:<40} {event.detail}"
+            return f"failed    {event.key:<40} {quote(event.detail)}"
         case EventKind.SKIPPED:
             return f"skipped   {event.key:<40} {event.detail} failed"
     return None

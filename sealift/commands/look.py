@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -112,17 +113,24 @@ def find_recipe(site: Site, name: str) -> Recipe:
 @click.argument("name")
 @click.pass_obj
 def log(location: Location, name: str) -> None:
-    """Print the newest build log of a recipe or of a step, kept also on failure."""
-    from builders.logs import newest_log
+    """Print the newest build log of a recipe or of a step, kept also on failure.
+
+    On a terminal without control characters and with long lines cut; elsewhere as it is.
+    """
+    from builders.logs import newest_log, quote
 
     with location.open() as site:
         file = newest_log(site.store, name)
         if file is None:
             find_recipe(site, name.partition(":")[0])
             raise InputError(f"there is no build log of {name!r}", hint=f"sealift build {name}")
-        with file.open(encoding="utf-8", errors="replace") as stream:
+        if not sys.stdout.isatty():
+            with file.open("rb") as raw:
+                shutil.copyfileobj(raw, sys.stdout.buffer)
+            return
+        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
             for line in stream:
-                sys.stdout.write(line)
+                click.echo(quote(line))
 
 
 @click.command("path-info")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders import warden
-from builders.command import Children, StoppedError, capture
+from builders.command import LOG_LIMIT, Children, FloodError, StoppedError, capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,3 +131,17 @@ def test_what_left_the_session_is_killed_too(tmp_path: Path) -> None:
 def test_capture() -> None:
     done = capture(["sh", "-c", "cat; echo err >&2; exit 2"], stdin=b"in")
     assert (done.code, done.stdout, done.stderr) == (2, b"in", b"err\n")
+
+
+def test_a_command_that_never_stops_talking_is_killed(children: Children, tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    argv = ["dd", "if=/dev/zero", "bs=1M", "status=none", "count=20000"]
+    with file.open("a") as log, pytest.raises(FloodError, match="more than 64 MB"):
+        children.run(argv, env=PATH, cwd=tmp_path, log=log)
+    assert file.stat().st_size == LOG_LIMIT
+
+
+def test_much_in_a_short_time_is_too_much_too(children: Children, tmp_path: Path) -> None:
+    argv = ["dd", "if=/dev/zero", "bs=65M", "status=none", "count=1"]
+    with (tmp_path / "log").open("a") as log, pytest.raises(FloodError):
+        children.run(argv, env=PATH, cwd=tmp_path, log=log)
