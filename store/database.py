@@ -173,7 +173,16 @@ class Database:
             " WHERE p.digest IN (SELECT value FROM json_each(?))",
             (_json(paths),),
         )
-        return [info for info in self._infos(rows) if info.path in paths]
+        wanted = set(paths)
+        return [info for info in self._infos(rows) if info.path in wanted]
+
+    def registered(self, paths: Collection[StorePath]) -> set[StorePath]:
+        """Return which of `paths` are registered."""
+        rows = self._query(
+            "SELECT digest, name FROM paths WHERE digest IN (SELECT value FROM json_each(?))",
+            (_json(paths),),
+        )
+        return {StorePath(digest, name) for digest, name in rows}.intersection(paths)
 
     def all(self) -> list[PathInfo]:
         """Return all registered paths, sorted."""

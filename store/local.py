@@ -173,7 +173,7 @@ class LocalStore:
 
     def valid(self, paths: Collection[StorePath]) -> set[StorePath]:
         """Return those that are registered, and present on the disk."""
-        return {info.path for info in self.database.infos(paths) if self.present(info.path)}
+        return {path for path in self.database.registered(paths) if self.present(path)}
 
     def closure(self, paths: Iterable[StorePath]) -> list[PathInfo]:
         """Return the infos of `paths` and all they refer to, references before referrers.

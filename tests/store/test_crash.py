@@ -111,7 +111,9 @@ def test_death_at_random_moments(place: Path) -> None:
 
     with LocalStore.open(place):
         pass
-    for _ in range(50):
+    moments, registered = 0, 0
+    while moments < 50 or registered < 10:
+        moments += 1
         pid = child(place, work)
         time.sleep(dice.uniform(0.002, 0.05))
         os.kill(pid, signal.SIGKILL)
@@ -119,8 +121,8 @@ def test_death_at_random_moments(place: Path) -> None:
         with LocalStore.open(place) as opened:
             report = opened.verify()
             assert report.clean, report
+            registered = report.checked
     with sound(place) as opened:
-        assert len(opened.paths()) > 1
         assert all(info.path.name for info in opened.closure(i.path for i in opened.paths()))
         opened.collect()
         assert sorted(each.name for each in opened.store_dir.iterdir()) == [".links"]
@@ -195,6 +197,7 @@ def _race(place: Path, *, sessions: bool) -> list[int]:
                 while time.monotonic() < end:
                     assert opened.valid([path]) == {path}
                     time.sleep(0.005)
+            time.sleep(0.03)
 
     collected = 0
     with LocalStore.open(place) as opened:
