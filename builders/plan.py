@@ -6,18 +6,18 @@ Pure but for the planners, which read locks. Resolving inputs to paths is for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from builders.derive import FETCH
 from builders.kinds import PLANNERS
-from store.errors import InputError
+from store.errors import Error, InputError
 from store.names import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
     from builders.kinds import Planner
     from builders.project import Project
@@ -37,12 +37,15 @@ class PlanError(InputError):
 class Plan:
     """Steps by key, closed under their inputs, in an order in which inputs come first.
 
-    `targets` are the keys that were asked for.
+    `targets` are the keys that were asked for. What could not be planned is left out, and with
+    it all that needs it: `failed` says why, `blocked` names for each key the failed one.
     """
 
     steps: Mapping[str, Step]
     order: tuple[str, ...]
     targets: tuple[str, ...]
+    failed: Mapping[str, Error] = field(default_factory=dict)
+    blocked: Mapping[str, str] = field(default_factory=dict)
 
     def users(self) -> dict[str, list[str]]:
         """Give for each key the keys of the steps that have it as an input."""
@@ -58,33 +61,45 @@ def plan(
     sources: Sources,
     names: Collection[str] = (),
     *,
+    keep_going: bool = False,
     planners: Mapping[Kind, Planner] = PLANNERS,
 ) -> Plan:
     """Plan the named recipes, or all of them if none is named.
 
-    `sources` gives a recipe's source tree; it is asked only for recipes that take part.
+    `sources` gives a recipe's source tree; it is asked only for recipes that take part. With
+    `keep_going` a recipe that cannot be planned, as when its lock is stale, does not keep those
+    that do not need it.
 
     Raises:
         PlanError: an unknown name, an input that nothing makes, or a cycle.
+        Error: why a recipe cannot be planned; not with `keep_going`.
     """
     targets = tuple(dict.fromkeys(names)) or tuple(sorted(project.recipes))
     steps: dict[str, Step] = {}
     waiting = [_recipe(name, project) for name in targets]
     planned: set[str] = set()
+    failed: dict[str, Error] = {}
     while waiting:
         recipe = waiting.pop()
-        if recipe.name not in planned:
-            planned.add(recipe.name)
+        if recipe.name in planned:
+            continue
+        planned.add(recipe.name)
+        try:
             added = planners[recipe.kind](recipe, sources(recipe), project)
             _merge(steps, added)
+        except Error as error:
+            if not keep_going:
+                raise
+            failed[recipe.name] = error
+        else:
             waiting += _needed(added, steps, project)
-    return arrange(steps.values(), targets)
+    return _arrange_rest(steps, targets, failed) if failed else arrange(steps.values(), targets)
 
 
 def fetches(plan: Plan) -> Plan:
     """Keep of a plan only what comes from the network."""
     order = tuple(key for key in plan.order if plan.steps[key].builder == FETCH)
-    return Plan({key: plan.steps[key] for key in order}, order, order)
+    return replace(plan, steps={key: plan.steps[key] for key in order}, order=order, targets=order)
 
 
 def arrange(steps: Iterable[Step], targets: Collection[str]) -> Plan:
@@ -104,6 +119,28 @@ def arrange(steps: Iterable[Step], targets: Collection[str]) -> Plan:
         circle = " → ".join(reversed(fault.args[1]))
         raise PlanError(f"steps need each other in a circle: {circle}") from fault
     return Plan({key: known[key] for key in order}, order, tuple(targets))
+
+
+def _arrange_rest(
+    steps: Mapping[str, Step], targets: Collection[str], failed: Mapping[str, Error]
+) -> Plan:
+    """Arrange what does not need a failed recipe; it is all asked for, whoever needed it."""
+    causes = {key: key for key in failed}
+    users: dict[str, list[str]] = {}
+    for step in steps.values():
+        for key in step.inputs.values():
+            users.setdefault(key, []).append(step.key)
+    waiting = [*failed]
+    while waiting:
+        key = waiting.pop()
+        for user in users.get(key, ()):
+            if user not in causes:
+                causes[user] = causes[key]
+                waiting.append(user)
+    asked = _reach(steps, [key for key in targets if key not in failed], missing=failed)
+    rest = arrange(steps.values(), [key for key in asked if key not in causes])
+    blocked = {key: causes[key] for key in asked if key in causes and key not in failed}
+    return replace(rest, failed=failed, blocked=blocked)
 
 
 def _recipe(name: str, project: Project) -> Recipe:
@@ -138,11 +175,16 @@ def _needed(added: Iterable[Step], steps: Mapping[str, Step], project: Project) 
     return [project.recipes[key] for key in sorted(keys) if key in project.recipes]
 
 
-def _reach(steps: Mapping[str, Step], targets: Iterable[str]) -> list[str]:
+def _reach(
+    steps: Mapping[str, Step], targets: Iterable[str], *, missing: Container[str] = ()
+) -> list[str]:
+    """List the targets and all they need, as far as it is not known to be missing."""
     found: dict[str, None] = {}
     waiting = [(key, "") for key in targets]
     while waiting:
         key, user = waiting.pop()
+        if key in missing:
+            continue
         if key not in steps:
             raise PlanError(f"nothing makes {key!r}", where=user or None)
         if key not in found:

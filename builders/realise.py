@@ -77,7 +77,8 @@ def realise(
 ) -> Result:
     """Fetch and build what is missing; failures are in the result, each once.
 
-    Without `keep_going` nothing is started after the first failure, but what runs may end.
+    Without `keep_going` nothing is started after the first failure, but what runs may end; a
+    recipe that could not be planned counts as one.
     `check` builds once more what is not fetched and compares. `dry_run` only says what would be
     done, and why. `jobs` builds run at once, by default one per core.
 
@@ -87,7 +88,8 @@ def realise(
     """
     platform = platform_of(bare=sandbox_mode is SandboxMode.OFF)
     resolver = Resolver(plan, str(store.store_dir), store.realisations, platform=platform)
-    observe(Event(EventKind.PLANNED, total=len(plan.order), time=time.time()))
+    total = len(plan.order) + len(plan.failed) + len(plan.blocked)
+    observe(Event(EventKind.PLANNED, total=total, time=time.time()))
     with store.session(), Children() as children:
         workshop = Workshop(store, builders, sandbox_mode, children, observe)
         if dry_run:
@@ -110,7 +112,8 @@ def _explain(plan: Plan, resolver: Resolver, store: LocalStore) -> Result:
 
     found, missing = resolver.advance()
     decisions = explain(plan, resolver, store, missing)
-    return Result(resolver.paths, {}, {}, tuple(found), (), {}, decisions=decisions)
+    tally = Tally(cached=found, failed=dict(plan.failed), skipped=dict(plan.blocked))
+    return replace(_result(resolver, tally), decisions=decisions)
 
 
 def _check(schedule: Schedule, workshop: Workshop, result: Result) -> Result:

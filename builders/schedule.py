@@ -78,7 +78,7 @@ class Schedule:
         keep_going: bool,
     ) -> None:
         """Start nothing yet; without a fetcher one is made when it is needed."""
-        self.tally = Tally()
+        self.tally = Tally(failed=dict(plan.failed), skipped=dict(plan.blocked))
         self._plan = plan
         self._resolver = resolver
         self._shop = workshop
@@ -100,9 +100,10 @@ class Schedule:
             KeyboardInterrupt: after all children are dead.
             Exception: a bug in a builder, after all others have ended.
         """
+        self._report_unplanned()
         found, missing = self._resolver.advance()
         self._report_cached(found)
-        if missing:
+        if missing and not self._stopping:
             self._prepare()
             self._enqueue(missing)
             self._work()
@@ -238,6 +239,12 @@ class Schedule:
             self.tally.cached.append(key)
             self._tell(EventKind.CACHED, key, path=self._resolver.paths[key])
 
+    def _report_unplanned(self) -> None:
+        for key, error in self._plan.failed.items():
+            self._tell(EventKind.FAILED, key, detail=error.reason)
+        for key, cause in self._plan.blocked.items():
+            self._tell(EventKind.SKIPPED, key, detail=cause)
+
     def _report_waiting(self, key: str) -> None:
         first, *others = [*self._resolver.unsettled(key), ""]
         if first:
@@ -254,11 +261,12 @@ class Schedule:
         size: int = 0,
         path: StorePath | None = None,
     ) -> None:
+        step = self._plan.steps.get(key)
         self._shop.observe(
             Event(
                 kind,
                 key,
-                self._plan.steps[key].name,
+                step.name if step is not None else key,
                 seconds,
                 detail,
                 size=size,

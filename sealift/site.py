@@ -103,11 +103,11 @@ class Site:
         taken = (self.recipes[name].source for name in sorted(self._trees))
         return [spec for spec in taken if spec is not None]
 
-    def plan(self, names: Collection[str]) -> Plan:
+    def plan(self, names: Collection[str], *, keep_going: bool = False) -> Plan:
         """Plan the named recipes; all of them if none is named."""
         from builders.plan import plan
 
-        return plan(self.project, self.source, names)
+        return plan(self.project, self.source, names, keep_going=keep_going)
 
     def path(self, text: str) -> StorePath:
         """Return the store path that a word means: a path, or a recipe as last built.

@@ -61,10 +61,12 @@ def build(
             options={"jobs": jobs, "keep_going": keep_going, "check": check, "dry_run": dry_run},
         )
         if dry_run:
-            return _explain(result, as_json=as_json)
+            _explain(result, as_json=as_json)
+        elif not fetch_only:
+            _root(site, result)
         if not result.ok:
             raise _failed(result)
-        if not fetch_only:
+        if not (dry_run or fetch_only):
             _keep(site, wanted, result, as_json=as_json, remember=sandbox is None)
         return 0
 
@@ -90,7 +92,7 @@ def _realise(
     from builders.sandbox import SandboxMode
     from sealift.progress import drawing
 
-    plan = site.plan(wanted)
+    plan = site.plan(wanted, keep_going=options["keep_going"])
     if fetch_only:
         plan = fetches(plan)
     mode = SandboxMode.OFF if sandbox == "off" else SandboxMode.BUBBLEWRAP
@@ -104,13 +106,18 @@ def _realise(
         )
 
 
+def _root(site: Site, result: Result) -> None:
+    """Root the outputs of recipes, whatever else failed, so that the collector keeps them."""
+    for name, path in result.outputs.items():
+        if name in site.recipes:
+            site.store.add_root(name, path)
+
+
 def _keep(
     site: Site, wanted: tuple[str, ...], result: Result, *, as_json: bool, remember: bool
 ) -> None:
-    """Root the outputs of recipes, so that the collector keeps them, and show them."""
+    """Remember what was built, and show it."""
     made = {name: path for name, path in result.outputs.items() if name in site.recipes}
-    for name, path in made.items():
-        site.store.add_root(name, path)
     shown = {n: str(site.store.real(p)) for n, p in sorted(made.items()) if n in (wanted or made)}
     if remember:
         evaluation.remember(site, wanted, shown)
@@ -129,15 +136,14 @@ def _show(paths: dict[str, str], *, as_json: bool, note: str) -> None:
     click.echo(note, err=True)
 
 
-def _explain(result: Result, *, as_json: bool) -> int:
+def _explain(result: Result, *, as_json: bool) -> None:
     for decision in result.decisions:
         if as_json:
             click.echo(json.dumps(decision.to_json()))
         else:
             click.echo(f"{decision.action.value:<7} {decision.key:<44} {decision.why}")
-    if not as_json and not result.decisions:
+    if result.ok and not (as_json or result.decisions):
         click.echo("nothing to do", err=True)
-    return 0
 
 
 def _failed(result: Result) -> Error:

@@ -13,6 +13,7 @@ from sealift.options import as_json, host
 
 if TYPE_CHECKING:
     from deploy.diff import Diff, Package, Parts
+    from deploy.journal import Intent
     from deploy.profile import Generation
     from deploy.status import HeadStatus, ServiceStatus
     from sealift.site import Location
@@ -48,6 +49,7 @@ def _record(found: HeadStatus) -> dict[str, Any]:
         "generation": found.generation.number if found.generation else None,
         "healthy": found.healthy,
         "changing": str(found.holder) if found.holder else None,
+        "interrupted": _intent(found.interrupted) if found.interrupted else None,
         "services": [
             {
                 "name": each.name,
@@ -64,13 +66,33 @@ def _record(found: HeadStatus) -> dict[str, Any]:
     }
 
 
+def _intent(cut: Intent) -> dict[str, Any]:
+    return {
+        "action": cut.action,
+        "generation": cut.after,
+        "before": cut.before,
+        "by": cut.by,
+        "since": cut.since,
+        "stage": cut.stage.value,
+    }
+
+
+def _cut(found: HeadStatus, cut: Intent) -> str:
+    """Say what was cut off, and by which command it is put right."""
+    what = f"{cut.action} of generation {cut.after} by {cut.by} at {moment(cut.since)}"
+    begin = "" if cut.before is None else f"sealift start --host {found.name}, or "
+    return f"interrupted: {what}; to put it right: {begin}sealift deploy --host {found.name}"
+
+
 def _lines(found: HeadStatus) -> list[str]:
+    cut = [] if found.interrupted is None else [_cut(found, found.interrupted)]
     if found.generation is None:
-        return [f"{found.name}: nothing is deployed; sealift deploy --host {found.name}"]
+        return cut or [f"{found.name}: nothing is deployed; sealift deploy --host {found.name}"]
     created = moment(found.generation.created)
     lines = [f"{found.name}  {found.url}  generation {found.generation.number} of {created}"]
     if found.holder is not None:
         lines.append(f"is being changed by {found.holder}")
+    lines += cut
     width = max(len(each.name) for each in found.services)
     return lines + [_line(each, width) for each in found.services]
 

@@ -92,6 +92,32 @@ class TestPlan:
         made = plan(project, lambda _: None, planners={Kind.ENV: agree})
         assert len(made.order) == 5
 
+    @pytest.mark.parametrize("asked", [(), ("a", "d")])
+    def test_what_cannot_be_planned_keeps_only_what_needs_it(
+        self, project: Project, asked: tuple[str, ...]
+    ) -> None:
+        stale = InputError("the lock of b is stale")
+
+        def sources(recipe: Recipe) -> None:
+            if recipe.name == "b":
+                raise stale
+
+        with pytest.raises(InputError, match="stale"):
+            plan(project, sources, asked, planners={Kind.ENV: planner})
+        made = plan(project, sources, asked, keep_going=True, planners={Kind.ENV: planner})
+        assert made.failed == {"b": stale}
+        assert made.blocked == {"a": "b"}
+        assert set(made.order) == {"c", "d", "c:part", "d:part", "a:part", "shared"}
+
+    def test_two_meanings_fail_only_the_second(self, project: Project) -> None:
+        def differ(recipe: Recipe, _: SourceTree | None, __: Project) -> tuple[Step, ...]:
+            shared = Step("shared", recipe.name if recipe.name in "ab" else "same", "", "text")
+            return (shared, step(recipe.name, "shared"))
+
+        made = plan(project, lambda _: None, keep_going=True, planners={Kind.ENV: differ})
+        assert set(made.failed) == {"a", "b"}
+        assert set(made.order) == {"shared", "c", "d"}
+
 
 class TestArrange:
     def test_a_missing_input_is_named_with_its_user(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from builders.attempt import Patience
 from builders.build import BuildError
-from builders.events import EventKind
+from builders.events import Event, EventKind
 from builders.explain import Action
 from builders.fetch import Fetcher
 from builders.lay import ChangedError
@@ -19,6 +19,7 @@ from builders.plan import arrange
 from builders.realise import realise
 from builders.sandbox import SandboxMode
 from builders.step import Step
+from store.errors import InputError
 from tests.builders.registry import Handler, Registry, integrity, serving, status
 from tests.builders.workbench import BASE, BUILDERS, Bench, shell, source_tree, text, works
 
@@ -173,6 +174,26 @@ class TestFailures:
         assert len(bench.build([*steps, end], jobs=1).built) < 9
         result = bench.build([*steps, end], jobs=1, keep_going=True)
         assert len(result.outputs) == 9
+
+    def test_what_could_not_be_planned_is_told_with_the_rest(self, fresh: Bench) -> None:
+        errors = {"x": InputError("lock of x"), "y": InputError("lock of y")}
+        rest = arrange([text("a", "a"), text("b", "b")], ["a", "b"])
+        plan = replace(rest, failed=errors, blocked={"release": "x"})
+        events: list[Event] = []
+        result = realise(
+            plan, fresh.store, builders=BUILDERS, keep_going=True, observe=events.append
+        )
+        assert sorted(result.built) == ["a", "b"]
+        assert [failure.error for failure in result.failures] == [*errors.values()]
+        assert result.skipped == {"release": "x"}
+        told = [(event.kind, event.key) for event in events]
+        assert told.count((EventKind.FAILED, "x")) == 1
+        assert told.count((EventKind.SKIPPED, "release")) == 1
+        again = realise(replace(plan, targets=()), fresh.store, builders=BUILDERS, dry_run=True)
+        assert not again.ok
+        other = arrange([text("c", "c")], ["c"])
+        refused = realise(replace(other, failed=errors), fresh.store, builders=BUILDERS)
+        assert not refused.built
 
     def test_no_output(self, fresh: Bench) -> None:
         bench = Bench(fresh.store, {**BUILDERS, "none": lambda build: build.log.write("hello\n")})

@@ -75,6 +75,33 @@ def test_store_add_cat_roots_and_gc(built: Platform) -> None:
     assert built.sealift("build", "all").err.strip().endswith("nothing to do")
 
 
+def test_a_stale_lock_fails_one_recipe_and_what_needs_it(built: Platform) -> None:
+    stale = built.source("websocket_5011") / "requirements.txt"
+    gone = built.source("app_5174") / "package-lock.json"
+    app = built.source("backend_5010") / "app.py"
+    files = {file: file.read_text() for file in (stale, gone, app)}
+    stale.write_text(files[stale] + "\nrequests==2.32.3\n")
+    gone.unlink()
+    app.write_text(files[app] + "\n# one line more\n")
+    before = built.sealift("path-info", "backend_5010").out
+    try:
+        refused = built.try_sealift("build", "all")
+        assert refused.code == 2
+        assert built.sealift("path-info", "backend_5010").out == before
+        failed = built.try_sealift("build", "all", "-k")
+        assert failed.code == 2
+        for name in ("websocket_5011", "app_5174"):
+            assert failed.err.count(f"failed    {name} ") == 1
+        assert failed.err.count("error: ") == 2
+        assert "built     backend_5010 " in failed.err
+        assert "skipped   release " in failed.err
+        assert built.sealift("path-info", "backend_5010").out != before
+    finally:
+        for file, text in files.items():
+            file.write_text(text)
+        built.sealift("build", "all")
+
+
 def test_a_dry_run_says_what_changed(built: Platform) -> None:
     app = built.source("websocket_5011") / "websocket_server_enhanced.py"
     text = app.read_text()
