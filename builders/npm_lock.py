@@ -79,11 +79,6 @@ class Package:
     link: str | None
     entry: Mapping[str, Json]
 
-    @property
-    def bundled(self) -> bool:
-        """Whether another package's tarball brings it."""
-        return self.entry.get("inBundle") is True
-
     def tarball(self, registry: str) -> str:
         """Give the tarball's address, with `registry` in place of the public one."""
         base = registry.rstrip("/")

@@ -75,7 +75,7 @@ def test_links_bundled_and_extraneous_packages_need_no_pin() -> None:
         )
     )
     assert lock.packages["node_modules/link"].link == "packages/link"
-    assert lock.packages["node_modules/carried"].bundled
+    assert lock.packages["node_modules/carried"].integrity == ""
     assert "node_modules/gone" not in lock.packages
 
 
