@@ -61,7 +61,7 @@ def test_what_was_collected_does_not_come_back(store: LocalStore, three: list[Pa
 def test_what_is_gone_from_the_disk_takes_its_referrers_along(
     store: LocalStore, three: list[PathInfo]
 ) -> None:
-    store.real(three[0].path).rename(store.var_dir / "elsewhere")
+    store.real(three[0].path).rename(store.store_dir / "elsewhere")
     with lose_database(store) as fresh:
         assert [info.path for info in fresh.paths()] == [three[2].path]
 
