@@ -1,8 +1,8 @@
 // Put a .gz and a .br beside every compressible file of a web root, so that the web server sends
 // them as they are. Runs in the sandbox under the toolchain's Node: node compress.mjs FOLDER
 //
-// The same bytes on every machine: zlib and brotli come with Node, a pinned input, and their
-// results do not depend on threads; the gzip header holds no name and no time.
+// The same bytes at every build: zlib and brotli come with Node, a pinned input, and their results
+// do not depend on threads; the gzip header holds no name and no time.
 
 import { readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
