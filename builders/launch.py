@@ -10,14 +10,18 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from builders.recipe import EMPTY
 from store.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builders.project import Project
     from builders.recipe import Health, Recipe, Route, Service
 
 OWN_PATH = "{path}"
 GUNICORN = "gunicorn.app.wsgiapp:run"
+BIND = "127.0.0.1:{port}"
 FLAGS = ("-I", "-B", "-u")
 """Nothing of the caller's Python settings, no bytecode written, each printed line at once."""
 _PYTHON = ("python", "python3")
@@ -33,6 +37,7 @@ class Entry:
         start: the module, or the file of the source, where the service's own code starts.
         words: what follows on the command line.
         config: gunicorn's configuration, a file of the source.
+        bind: what follows `words` where the host chooses the address.
     """
 
     kind: str
@@ -40,13 +45,7 @@ class Entry:
     start: str
     words: tuple[str, ...]
     config: str | None = None
-
-    @property
-    def pex(self) -> str | None:
-        """The entry point of a PEX that differs from gunicorn."""
-        if self.kind == "function":
-            return None
-        return self.target.removesuffix(".py").replace("/", ".")
+    bind: tuple[str, ...] = ()
 
 
 def entry_of(recipe: Recipe) -> Entry:
@@ -79,16 +78,31 @@ def entry_of(recipe: Recipe) -> Entry:
 
 def _gunicorn(service: Service) -> Entry:
     app = service.app or ""
-    words = [app, "--bind", "127.0.0.1:{port}", "--worker-tmp-dir", "/dev/shm"]  # noqa: S108
-    if service.config:
-        words[1:1] = ["--config", service.config]
-    return Entry("function", GUNICORN, app.partition(":")[0], tuple(words), service.config)
+    config = ("--config", service.config) if service.config else ()
+    words = (app, *config, "--worker-tmp-dir", "/dev/shm")  # noqa: S108
+    start = app.partition(":")[0]
+    return Entry("function", GUNICORN, start, words, service.config, ("--bind", BIND))
 
 
 def launch(recipe: Recipe, entry: Entry) -> dict[str, Any]:
     """Return what the launcher reads."""
     secrets = recipe.service.secrets if recipe.service else ()
     return {"entry": [entry.kind, entry.target], "secrets": list(secrets)}
+
+
+def direct(
+    recipe: Recipe, project: Project, words: tuple[str, ...], env: Mapping[str, str] = EMPTY
+) -> dict[str, Any]:
+    """Return what `builders/scripts/direct.py` reads; what depends on the code is added there."""
+    service = recipe.service
+    return {
+        "name": recipe.name,
+        "port": service.port if service else 0,
+        "home": str(project.settings.state_dir / recipe.name),
+        "state": list(service.state) if service else [],
+        "env": dict(sorted({**env, **(service.env if service else {})}.items())),
+        "words": list(words),
+    }
 
 
 def about(recipe: Recipe, command: tuple[str, ...]) -> dict[str, Any]:

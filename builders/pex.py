@@ -3,9 +3,10 @@
 Three steps on top of its wheels: their environment, the PEX of the wheels alone, made by pex
 itself, and the PEX with the service's own code, made without pex. A changed line of code changes
 the last one only. The tree is started by its launcher, which unpacks, looks for and writes
-nothing; that `python <path>` runs it too is what makes it a PEX. That way of starting is PEX's
-own: it looks at the interpreter once, for which it wants a writable PEX_ROOT or temporary folder
-(some 3 MB), and takes 1.6 times as long.
+nothing; that `python <path>` runs the same service is what makes it a PEX. Its entry point is
+`builders/scripts/direct.py`, a file of the tree. That way of starting is PEX's own: it looks at
+the interpreter once, for which it wants a writable PEX_ROOT or temporary folder (some 3 MB), and
+takes 1.6 times as long.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from builders.launch import (
     FLAGS,
     OWN_PATH,
     about,
+    direct,
     entry_of,
     launch,
     state_links,
@@ -50,7 +52,6 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
 
 def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
-    has_gunicorn = any(pinned.name == "gunicorn" for pinned in lock.wheels)
     return Step(
         key=f"{recipe.name}:pex-base",
         name=store_name(f"{recipe.name}-pex-base"),
@@ -65,7 +66,6 @@ def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
         arguments={
             "filenames": {pinned.name: pinned.filename for pinned in lock.wheels},
             "requirements": list(requirements.lines),
-            "script": "gunicorn" if has_gunicorn else "",
         },
         script="pex_base.py",
     )
@@ -73,6 +73,7 @@ def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
 
 def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
     entry = entry_of(recipe)
+    serve = f"{OWN_PATH}/.sealift/serve.py"
     return Step(
         key=recipe.name,
         name=store_name(recipe.name),
@@ -84,9 +85,9 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
             "pex-base": f"{recipe.name}:pex-base",
         },
         arguments={
-            "about": about(recipe, (*FLAGS, f"{OWN_PATH}/.sealift/serve.py", *entry.words)),
+            "about": about(recipe, (*FLAGS, serve, *entry.words, *entry.bind)),
             "launch": launch(recipe, entry),
-            "entry_point": entry.pex,
+            "direct": direct(recipe, project, entry.words),
             "start": entry.start,
             "config": entry.config,
             "smoke": recipe.options.get("smoke"),
@@ -112,7 +113,6 @@ def build_base(build: Build) -> None:
             "files": {names[name]: path for name, path in wheel.file_inputs(build).items()},
             "wheels": {names[name]: path for name, path in wheel.unpacked_inputs(build).items()},
             "requirements": arguments["requirements"],
-            "script": arguments["script"],
             "work": build.inside(build.work / "pex-base"),
             "out": build.inside(build.out),
         },

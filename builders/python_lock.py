@@ -7,6 +7,7 @@ it for `builders.wheel`.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from base64 import b64encode
@@ -15,7 +16,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote
 
-from builders.requirements import Requirements, normalise, parse_lines, read_requirements
+from builders.requirements import (
+    DEFAULT_FILE,
+    Requirements,
+    normalise,
+    parse_lines,
+    read_requirements,
+)
 from builders.wheel_tags import Target, choose, parse_wheel
 from store.errors import Error, InputError
 
@@ -112,14 +119,19 @@ class PythonLock:
 def requirements_of(recipe: Recipe, source: SourceTree | None) -> Requirements:
     """Return what a recipe asks for: lines of its own, or a file of its source and extras.
 
+    A source without `requirements.txt` asks for the extras alone.
+
     Raises:
-        RequirementError: a line cannot be locked, or the file is missing.
+        RequirementError: a line cannot be locked, or a file that the recipe names is missing.
     """
     asked = recipe.options["requirements"]
     if source is None:
         return parse_lines(asked, str(recipe.file))
     extra = recipe.options["extra_requirements"]
-    return read_requirements(source.root / asked, extra, root=source.root)
+    file = source.root / asked
+    if asked == DEFAULT_FILE and not os.path.lexists(file):
+        return parse_lines(extra, str(recipe.file))
+    return read_requirements(file, extra, root=source.root)
 
 
 def target_of(recipe: Recipe, project: Project) -> Target:
@@ -163,7 +175,9 @@ def load(file: Path, requirements: Requirements, target: Target, *, name: str) -
     except FileNotFoundError as fault:
         reason = f"{name} has no lock"
         raise MissingLockError(reason, where=str(file), hint=hint) from fault
-    lock = parse(text, where=str(file))
+    except UnicodeDecodeError as fault:
+        raise LockError("the lock is not UTF-8 text", where=str(file), hint=hint) from fault
+    lock = parse(text, where=str(file), hint=hint)
     if lock.digest != requirements.digest(str(target)):
         added = ", ".join(_moved(requirements.lines, lock.requirements))
         gone = ", ".join(_moved(lock.requirements, requirements.lines))
@@ -186,22 +200,24 @@ def _moved(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     return [line for line in ours if line not in set(theirs)]
 
 
-def parse(text: str, *, where: str) -> PythonLock:
+def parse(text: str, *, where: str, hint: str = "make it with `sealift lock`") -> PythonLock:
     """Read a lock.
 
     Raises:
         LockError: it is not one, or pins something twice or not at all.
     """
+    if not text.strip():
+        raise LockError("the lock is empty", where=where, hint=hint)
     try:
         data = tomllib.loads(text)
         made_for = tuple(data["tool"]["sealift"]["requirements"])
         wheels = tuple(_wheel(package) for package in data.get("packages", ()))
     except (tomllib.TOMLDecodeError, LookupError, TypeError, ValueError, AttributeError) as fault:
-        reason = f"this is not a lock of Python packages: {fault}"
-        raise LockError(reason, where=where) from fault
+        told = f"{fault} is missing" if isinstance(fault, LookupError) else fault
+        reason = f"this is not a lock of Python packages: {told}"
+        raise LockError(reason, where=where, hint=hint) from fault
     digest = _DIGEST.search(text)
     if digest is None:
-        hint = "make it with `sealift lock`"
         raise LockError("the lock does not say what it was made for", where=where, hint=hint)
     for wheel, after in pairwise(wheels):
         if wheel.name >= after.name:

@@ -18,6 +18,7 @@ from builders.recipe_words import (
     suite,
     version,
 )
+from builders.requirements import DEFAULT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ _GLIBC = Option(version, "2.28")
 _PYTHON = {"base": "base", "python": "python-3.11"}
 _PYTHON_APPLICATION = KindRules(
     options={
-        "requirements": Option(relative, "requirements.txt"),
+        "requirements": Option(relative, DEFAULT_FILE),
         "extra_requirements": Option(_list_of(string), ("gunicorn",)),
         "glibc": _GLIBC,
         "smoke": Option(module),

@@ -25,6 +25,9 @@ _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:[ =]\s*|(?=[^-\s]))
 _INDEX = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host")
 _DEEPEST = 8
 
+DEFAULT_FILE = "requirements.txt"
+"""What a recipe asks for if it names no other file; a source without it asks for nothing."""
+
 
 class RequirementError(InputError):
     """A line of a requirements file that cannot be locked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builders import env, wheel
-from builders.launch import OWN_PATH, Entry, about, entry_of, launch, state_links
+from builders.launch import OWN_PATH, Entry, about, direct, entry_of, launch, state_links
 from builders.step import Step
 from store.names import store_name
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from builders.step import SourceTree
 
 ROOT = "{state}/.shiv"
+_OWN = {"SHIV_PREPEND_PYTHONPATH": OWN_PATH}
+"""The code that lies beside the archive comes first: its state links lead out of the store."""
 _FLAGS = ("-I", "-u")
 """Bytecode of what is unpacked may be written: it lies in the state, not in the store."""
 
@@ -57,6 +59,7 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
         },
         arguments={
             "about": _about(recipe, entry),
+            "direct": direct(recipe, project, _words(entry), _OWN),
             "launch": {**launch(recipe, entry), "entry": ["archive", archive]},
             "archive": archive,
             "function": entry.target if entry.kind == "function" else None,
@@ -71,16 +74,15 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
 
 
 def _about(recipe: Recipe, entry: Entry) -> Mapping[str, Any]:
-    words = {
-        "function": entry.words,
-        "module": ("-m", entry.target, *entry.words),
-        "script": (entry.target, *entry.words),
-    }
-    said = about(recipe, (*_FLAGS, f"{OWN_PATH}/.sealift/serve.py", *words[entry.kind]))
-    # The code that lies beside the archive comes first: its state links lead out of the store.
-    own = {"SHIV_ROOT": ROOT, "SHIV_PREPEND_PYTHONPATH": OWN_PATH}
-    said["service"]["env"] = {**own, **said["service"]["env"]}
+    serve = f"{OWN_PATH}/.sealift/serve.py"
+    said = about(recipe, (*_FLAGS, serve, *_words(entry), *entry.bind))
+    said["service"]["env"] = {"SHIV_ROOT": ROOT, **_OWN, **said["service"]["env"]}
     return said
+
+
+def _words(entry: Entry) -> tuple[str, ...]:
+    before = {"function": (), "module": ("-m", entry.target), "script": (entry.target,)}
+    return (*before[entry.kind], *entry.words)
 
 
 def build(build: Build) -> None:

@@ -2,9 +2,9 @@
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `base` (store
 path of the PEX of wheels), `env` (store path of the merged environment), `interpreter` (what
-starts the service), `source`, `launch`, `about` (what `sealift.json` says), `entry_point` (of the
-PEX, or nothing to leave it), `start` (module or file where the code starts), `config` (gunicorn's,
-or nothing), `smoke` (module to import, or nothing), `state` (path → place) and `out`.
+starts the service), `source`, `launch`, `direct`, `about` (what `sealift.json` says), `start`
+(module or file where the code starts), `config` (gunicorn's, or nothing), `smoke` (module to
+import, or nothing), `state` (path → place) and `out`.
 
 The hashes are pex's own (`PEXBuilder._prepare_code`): a PEX that pex makes of the same code and
 wheels has the same `PEX-INFO`, which a test compares.
@@ -25,15 +25,20 @@ from builders.scripts.service import (
     check_imports,
     check_worker,
     compile_code,
+    defaults,
     gunicorn_extras,
     import_in,
+    lay_direct,
     lay_launcher,
     lay_state,
     refuse_reserved,
     write_json,
 )
 
+ENTRY = "__sealift__"
+"""The module of ours that the PEX starts with."""
 RESERVED = (
+    f"{ENTRY}.py",
     "PEX-INFO",
     "__main__.py",
     "__pex__",
@@ -54,7 +59,7 @@ def main(
     source: str,
     launch: dict[str, Any],
     about: dict[str, Any],
-    entry_point: str | None,
+    direct: dict[str, Any],
     start: str,
     config: str | None,
     smoke: str | None,
@@ -70,22 +75,24 @@ def main(
     check_worker(root, Path(env), config)
     if smoke:
         import_in(root, Path(env), f"import {smoke}", f"smoke run: {smoke} does not import")
-    lay_pex(root, Path(base), entry_point)
+    is_gunicorn = launch["entry"][0] == "function"
+    extras = gunicorn_extras(site) if is_gunicorn else []
+    unless = defaults(root, config) if is_gunicorn else []
+    lay_direct(root, f"{ENTRY}.py")
+    lay_pex(root, Path(base))
     lay_state(root, state)
-    lay_launcher(root, launch)
+    lay_launcher(root, launch, {**direct, "words": [*direct["words"], *extras], "unless": unless})
     compile_code(root)
-    extras = gunicorn_extras(site) if launch["entry"][0] == "function" else []
     about["service"]["command"] = [interpreter, *about["service"]["command"], *extras]
     write_json(root / "sealift.json", about)
 
 
-def lay_pex(root: Path, base: Path, entry_point: str | None) -> None:
+def lay_pex(root: Path, base: Path) -> None:
     """Make `root` a PEX: what the PEX of wheels is, with this code's hashes."""
     info = json.loads((base / "PEX-INFO").read_text(encoding="utf-8"))
     before = info.pop("pex_hash")
     info["code_hash"] = code_hash(root)
-    if entry_point:
-        info["entry_point"] = entry_point
+    info["entry_point"] = f"{ENTRY}:run"
     after = hashlib.sha1(dump(info).encode(), usedforsecurity=False).hexdigest()
     (root / "PEX-INFO").write_text(dump({**info, "pex_hash": after}), encoding="utf-8")
     for name in ("__main__.py", "__pex__/__init__.py"):
@@ -97,7 +104,8 @@ def lay_pex(root: Path, base: Path, entry_point: str | None) -> None:
     (root / "__main__.py").chmod(0o755)
     (root / "pex").symlink_to("__main__.py")
     for name in (".bootstrap", ".deps"):
-        (root / name).symlink_to(base / name)
+        if (base / name).is_dir():  # a PEX without wheels has no .deps
+            (root / name).symlink_to(base / name)
 
 
 def dump(info: dict[str, Any]) -> str:

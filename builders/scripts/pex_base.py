@@ -3,10 +3,10 @@
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `python` and
 `tools` (store paths; `tools` is an environment that has pex), `files` (file name → path of a
 fetched wheel), `wheels` (file name → store path of the same wheel, unpacked), `requirements`
-(lines), `script` (console script that is the entry), `work` (a folder to work in) and `out`.
+(lines), `work` (a folder to work in) and `out`.
 
 pex accepts tampered wheels: their hashes were checked when they were fetched. It says nothing
-and makes an empty PEX when it is given no requirements, so that is refused here.
+and makes an empty PEX when it is given no requirements, so what it took is compared with the lock.
 """
 
 from __future__ import annotations
@@ -28,20 +28,15 @@ def main(
     files: dict[str, str],
     wheels: dict[str, str],
     requirements: list[str],
-    script: str,
     work: str,
     out: str,
 ) -> None:
     """Make the PEX at `out`; `work` is an empty folder, in memory where that can be."""
-    if not requirements:
-        sys.exit("no requirements: the PEX would be empty")
     place = Path(work)
-    run_pex(
-        place, python=python, tools=tools, files=files, requirements=requirements, script=script
-    )
+    run_pex(place, python=python, tools=tools, files=files, requirements=requirements)
     pex = place / "out"
     dists = pex / ".deps"
-    if names_in(dists) != sorted(wheels):
+    if (names_in(dists) if dists.is_dir() else []) != sorted(wheels):
         sys.exit(f"pex took other wheels than the lock names: {names_in(dists)}")
     for name in sorted(wheels):
         share(dists / name, Path(wheels[name]))
@@ -59,7 +54,6 @@ def run_pex(
     tools: str,
     files: dict[str, str],
     requirements: list[str],
-    script: str,
 ) -> None:
     """Run pex on nothing but the wheels, with nothing of the machine's settings."""
     folder = work / "wheels"
@@ -69,10 +63,10 @@ def run_pex(
         shutil.copyfile(path, folder / name)
     (work / "top.in").write_text("\n".join(requirements) + "\n", encoding="utf-8")
     argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex"]
-    argv += ["--python", f"{python}/bin/python3", "--pre-resolved-dists", str(folder)]
-    argv += ["-r", str(work / "top.in"), "--layout", "loose", "-o", str(work / "out")]
-    argv += ["--no-pypi", "--no-compile"]
-    argv += ["-c", script] if script else []
+    argv += ["--python", f"{python}/bin/python3"]
+    if requirements:
+        argv += ["--pre-resolved-dists", str(folder), "-r", str(work / "top.in")]
+    argv += ["--layout", "loose", "-o", str(work / "out"), "--no-pypi", "--no-compile"]
     ours = {
         "PEX_EMIT_WARNINGS": "false",
         "PEX_IGNORE_RCFILES": "true",

@@ -17,6 +17,7 @@ from py_compile import PycInvalidationMode
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import builders.scripts.direct
 import builders.scripts.serve
 from builders.scripts.imports import find_missing, find_start
 
@@ -111,12 +112,41 @@ def import_in(root: Path, env: Path, code: str, fault: str) -> None:
             sys.exit(fault)
 
 
-def lay_launcher(root: Path, launch: dict[str, Any]) -> None:
+def lay_direct(root: Path, name: str) -> None:
+    """Put what starts the service by hand at the root of the tree."""
+    shutil.copyfile(builders.scripts.direct.__file__, root / name)
+
+
+def defaults(root: Path, config: str | None) -> list[list[str]]:
+    """Return gunicorn's options that hold unless the caller says otherwise: short, long, value.
+
+    An address if its configuration has none; a pid file of its own if it has one, which the
+    service that a head runs from the same state may hold.
+    """
+    names = set_names(root / (config or "gunicorn.conf.py"))
+    bind = [] if "bind" in names else [["-b", "--bind", "127.0.0.1:{port}"]]
+    return bind + ([["-p", "--pid", "{pid}"]] if "pidfile" in names else [])
+
+
+def set_names(file: Path) -> set[str]:
+    """Return the names that a file of Python sets."""
+    names: set[str] = set()
+    if file.is_file():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            elif isinstance(node, ast.ImportFrom):
+                names.update(alias.asname or alias.name for alias in node.names)
+    return names
+
+
+def lay_launcher(root: Path, launch: dict[str, Any], direct: dict[str, Any]) -> None:
     """Put the launcher and what it shall run beside the code."""
     folder = root / ".sealift"
     folder.mkdir()
     shutil.copyfile(builders.scripts.serve.__file__, folder / "serve.py")
     write_json(folder / "launch.json", launch)
+    write_json(folder / "direct.json", direct)
 
 
 def gunicorn_extras(site: Path) -> list[str]:

@@ -2,13 +2,13 @@
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `tools` (store
 path of an environment that has shiv), `interpreter` (what starts the service), `env` (store path
-of the merged environment), `source`, `launch`, `about` (what `sealift.json` says), `archive` (file
-name), `function` (entry of the archive, or nothing), `start` (module or file where the code
-starts), `config` (gunicorn's, or nothing), `smoke` (module to import, or nothing), `state` (path →
-place) and `out`.
+of the merged environment), `source`, `launch`, `direct`, `about` (what `sealift.json` says),
+`archive` (file name), `function` (entry of the archive, or nothing), `start` (module or file where
+the code starts), `config` (gunicorn's, or nothing), `smoke` (module to import, or nothing),
+`state` (path → place) and `out`.
 
-The archive runs anywhere. The code lies beside it as well, because services read and write
-relative to their working directory.
+The archive runs anywhere, and `python <path>` runs it as the recipe says. The code lies beside it
+as well, because services read and write relative to their working directory.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from builders.scripts.service import (
     check_imports,
     check_worker,
     compile_code,
+    defaults,
     gunicorn_extras,
     import_in,
+    lay_direct,
     lay_launcher,
     lay_state,
     refuse_reserved,
@@ -43,6 +45,7 @@ def main(
     source: str,
     launch: dict[str, Any],
     about: dict[str, Any],
+    direct: dict[str, Any],
     archive: str,
     function: str | None,
     start: str,
@@ -54,7 +57,7 @@ def main(
     """Make the service's tree at `out`, of the source, which is used up."""
     root = Path(out)
     Path(source).rename(root)
-    refuse_reserved(root, (".sealift", ".seed", "sealift.json", archive), state)
+    refuse_reserved(root, ("__main__.py", ".sealift", ".seed", "sealift.json", archive), state)
     site = Path(env, "site").resolve()
     check_imports(root, site, start, config)
     check_worker(root, Path(env), config)
@@ -62,11 +65,13 @@ def main(
         import_in(root, Path(env), f"import {smoke}", f"smoke run: {smoke} does not import")
     work = Path("archive").resolve()
     run_shiv(work, tools=tools, sources=[site, root], function=function)
+    extras = gunicorn_extras(site) if function else []
+    unless = defaults(root, config) if function else []
+    lay_direct(root, "__main__.py")
     lay_state(root, state)
-    lay_launcher(root, launch)
+    lay_launcher(root, launch, {**direct, "words": [*direct["words"], *extras], "unless": unless})
     compile_code(root)
     work.rename(root / archive)
-    extras = gunicorn_extras(site) if function else []
     about["service"]["command"] = [interpreter, *about["service"]["command"], *extras]
     write_json(root / "sealift.json", about)
 

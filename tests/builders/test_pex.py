@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builders import python_resolve
+from builders.lock_files import lock_file
 from builders.python_lock import StaleLockError
 from builders.recipe import Kind
+from builders.scripts import direct
 from store.errors import InputError
 from store.local import LocalStore
 from tests.builders.registry import serving
@@ -112,8 +116,8 @@ def test_the_service_sees_its_code_its_packages_and_its_secrets(
     assert "/elsewhere" not in said["path"]
     assert said["argv"][1:] == [
         "app:app",
-        *("--config", "gunicorn_config.py", "--bind", "127.0.0.1:5999"),
-        *("--worker-tmp-dir", "/dev/shm", "--no-control-socket"),  # noqa: S108
+        *("--config", "gunicorn_config.py", "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
+        *("--bind", "127.0.0.1:5999", "--no-control-socket"),
     ]
 
 
@@ -198,13 +202,15 @@ def test_two_builds_make_the_same_bytes(site: Site, store: LocalStore) -> None:
 
 
 def make_by_hand(site: Site, tmp_path: Path) -> Path:
-    """Make the PEX that pex makes of the same code and wheels."""
+    """Make the PEX that pex makes of the same code, our entry point and the same wheels."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     for name, content in (TOP, gunicorn()):
         (wheels / name).write_bytes(content)
+    code = shutil.copytree(site.root / "sources/app", tmp_path / "code")
+    shutil.copyfile(direct.__file__, code / "__sealift__.py")
     argv = [sys.executable, "-m", "pex", "--pre-resolved-dists", str(wheels), "top", "gunicorn"]
-    argv += ["-c", "gunicorn", "-D", str(site.root / "sources/app")]
+    argv += ["-e", "__sealift__:run", "-D", str(code)]
     argv += ["--layout", "loose", "-o", str(tmp_path / "pex")]
     env = {**os.environ, "PEX_ROOT": str(tmp_path / "root"), "SOURCE_DATE_EPOCH": "315532800"}
     subprocess.run(argv, check=True, env=env, capture_output=True)
@@ -214,30 +220,123 @@ def make_by_hand(site: Site, tmp_path: Path) -> Path:
 def test_it_is_the_pex_that_pex_makes(site: Site, store: LocalStore, tmp_path: Path) -> None:
     service(site, state=())
     path = real(store, site.build(store, "app"), "app")
-    by_hand = make_by_hand(site, tmp_path)
-    ours, theirs = (json.loads((pex / "PEX-INFO").read_text()) for pex in (path, by_hand))
+    theirs_at = make_by_hand(site, tmp_path)
+    ours, theirs = (json.loads((pex / "PEX-INFO").read_text()) for pex in (path, theirs_at))
     assert ours == theirs
     assert "code_hash" in ours
     for name in ("__main__.py", "__pex__/__init__.py"):
-        text = (by_hand / name).read_text()
+        text = (theirs_at / name).read_text()
         assert (path / name).read_text().splitlines()[1:] == text.splitlines()[1:]
-    names = {name.name for name in by_hand.rglob("*") if not name.is_dir()}
+    names = {name.name for name in theirs_at.rglob("*") if not name.is_dir()}
     assert names <= {name for _, _, files in os.walk(path, followlinks=True) for name in files}
+
+
+def by_hand(
+    path: Path, tmp_path: Path, *words: str, python: str = sys.executable, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `python <store path>` in a folder that has nothing to do with it."""
+    env = {"PATH": os.environ["PATH"], "PEX_ROOT": str(tmp_path / "root"), **env}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    argv = [python, str(path), *words]
+    return subprocess.run(argv, cwd=elsewhere, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_python_runs_it_anywhere(
     site: Site, store: LocalStore, tmp_path: Path, *, own: bool
 ) -> None:
-    service(site, state=())
+    service(site)
     path = real(store, site.build(store, "app"), "app")
     python = command(path, tmp_path)[0] if own else sys.executable
-    env = {"PATH": os.environ["PATH"], "PEX_ROOT": str(tmp_path / "root"), "TOKEN": "given"}
-    argv = [python, str(path), "app:app", "-c", "gunicorn_config.py"]
-    done = subprocess.run(argv, cwd=path, env=env, capture_output=True, text=True, check=False)
-    said = seen(done)
-    assert said["said"][-1] == "given"
-    assert said["argv"][1:] == ["app:app", "-c", "gunicorn_config.py"]
+    said = seen(by_hand(path, tmp_path, "--workers", "1", python=python, TOKEN="given"))
+    assert said["said"] == ["beside the code\n", "beside the code\n", "inner", "given"]
+    state = site.project.settings.state_dir / "app"
+    assert said["env"]["MODE"] == f"{state}/x"
+    assert said["argv"][1:] == [
+        *("app:app", "--config", "gunicorn_config.py", "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
+        *("--no-control-socket", "--bind", "127.0.0.1:5000", "--workers", "1"),
+    ]
+    assert (state / "logs").is_dir()
+    assert (state / "database" / "schema.sql").read_text() == "seed\n"
+    assert store.verify().clean
+
+
+@pytest.mark.parametrize(
+    ("config", "call"),
+    [
+        ("workers = 2\n", ["--bind", "127.0.0.1:9999"]),
+        ("workers = 2\n", ["--bind=127.0.0.1:9999"]),
+        ("workers = 2\n", ["-b127.0.0.1:9999"]),
+        ("if True:\n    bind = '127.0.0.1:1'\n", []),
+        ("bind = '127.0.0.1:1'\n", ["-b", ":2"]),
+    ],
+)
+def test_the_address_is_the_callers_the_configurations_or_the_recipes(
+    site: Site, store: LocalStore, tmp_path: Path, config: str, call: list[str]
+) -> None:
+    service(site, {**FILES, "gunicorn_config.py": config})
+    path = real(store, site.build(store, "app"), "app")
+    argv = seen(by_hand(path, tmp_path, *call, TOKEN="given"))["argv"]
+    assert argv[argv.index("--no-control-socket") + 1 :] == call
+
+
+def test_a_pid_file_of_the_running_service_is_left_alone(
+    site: Site, store: LocalStore, tmp_path: Path
+) -> None:
+    service(site, {**FILES, "gunicorn_config.py": "pidfile = 'logs/gunicorn.pid'\nbind = ':1'\n"})
+    path = real(store, site.build(store, "app"), "app")
+    argv = seen(by_hand(path, tmp_path, TOKEN="given", TMPDIR=str(tmp_path)))["argv"]
+    assert argv[-2] == "--pid"
+    assert argv[-1].startswith(f"{tmp_path}/app-")
+    argv = seen(by_hand(path, tmp_path, "-p", "mine", TOKEN="given"))["argv"]
+    assert "--pid" not in argv
+
+
+def test_python_says_which_secret_is_missing(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    service(site)
+    done = by_hand(real(store, site.build(store, "app"), "app"), tmp_path)
+    assert done.returncode == 1
+    assert "secret TOKEN" in done.stderr
+
+
+SCRIPT: dict[str, Any] = {
+    "app": None,
+    "config": None,
+    "state": (),
+    "secrets": (),
+    "env": {"MODE": "{port}"},
+}
+PLAIN = (
+    "import json, os, sys, sibling\n"
+    "if __name__ == '__main__':\n"
+    "    here = os.path.abspath(__file__)\n"
+    "    print(json.dumps([sys.argv[1:], here, os.getcwd(), os.environ['MODE']]))\n"
+)
+
+
+@pytest.mark.parametrize("kind", [Kind.PEX, Kind.SHIV])
+@pytest.mark.parametrize("requirements", ["", None])
+def test_a_plain_script_needs_no_requirements(
+    site: Site, store: LocalStore, tmp_path: Path, kind: Kind, requirements: str | None
+) -> None:
+    files = {"my-server.py": PLAIN, "sibling.py": ""}
+    if requirements is not None:
+        files["requirements.txt"] = requirements
+    words = ("python", "my-server.py", "--port", "{port}")
+    recipe = site.service("plain", files, kind=kind, extra=(), **{**SCRIPT, "command": words})
+    text = python_resolve.lock(recipe, site.source(recipe), site.project)
+    lock_file(recipe, site.project.settings).write_text(text)
+    path = real(store, site.build(store, "plain"), "plain")
+    env = {"SHIV_ROOT": str(tmp_path / "shiv"), "MODE": "mine"}
+    argv = command(path, tmp_path / "state")
+    started = subprocess.run(argv, cwd=path, env=env, capture_output=True, text=True, check=False)
+    said = json.loads(started.stdout or started.stderr)
+    assert said == [["--port", "5999"], f"{path}/my-server.py", str(path), "mine"]
+    done = by_hand(path, tmp_path, "more", SHIV_ROOT=str(tmp_path / "shiv"))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said == [["--port", "5000", "more"], f"{path}/my-server.py", str(path), "5000"]
     assert store.verify().clean
 
 
@@ -262,7 +361,7 @@ def test_a_plain_script_is_main(site: Site, store: LocalStore, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     said = [["--port", "5999"], "server.py", f"{path}/sub", "hunter2"]
     assert json.loads(done.stdout) == said
-    assert json.loads((path / "PEX-INFO").read_text())["entry_point"] == "sub.server"
+    assert json.loads(by_hand(path, tmp_path, TOKEN="hunter2").stdout)[1:] == said[1:]
 
 
 def test_a_module_is_run_as_one(site: Site, store: LocalStore, tmp_path: Path) -> None:
@@ -272,6 +371,7 @@ def test_a_module_is_run_as_one(site: Site, store: LocalStore, tmp_path: Path) -
     service(site, files, state=(), secrets=(), **facts)
     path = real(store, site.build(store, "app"), "app")
     assert start(path, tmp_path).stdout == "__main__ pack ['a']\n"
+    assert by_hand(path, tmp_path, "b").stdout == "__main__ pack ['a', 'b']\n"
 
 
 def test_a_process_pool_works_in_a_script(site: Site, store: LocalStore, tmp_path: Path) -> None:
@@ -288,6 +388,7 @@ def test_a_process_pool_works_in_a_script(site: Site, store: LocalStore, tmp_pat
     path = real(store, site.build(store, "app"), "app")
     done = start(path, tmp_path)
     assert done.stdout == "[2, 4]\n", done.stderr
+    assert by_hand(path, tmp_path).stdout == "[2, 4]\n"
 
 
 def test_a_child_interpreter_has_the_packages(
@@ -314,6 +415,7 @@ def test_a_child_interpreter_has_the_packages(
         ({"gunicorn_config.py": "import nowhere\n"}, "gunicorn_config.py:1"),
         ({"gunicorn_config.py": "worker_class = 'event'\n"}, "worker class 'event'"),
         ({"__main__.py": ""}, "a file '__main__.py'"),
+        ({"__sealift__.py": ""}, "a file '__sealift__.py'"),
         ({"PEX-INFO": ""}, "a file 'PEX-INFO'"),
         ({".deps/x": ""}, "a file '.deps'"),
         ({"sealift.json": "{}"}, "a file 'sealift.json'"),

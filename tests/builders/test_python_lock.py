@@ -117,7 +117,9 @@ FLASK_TABLE = GOOD[GOOD.index("[[packages]]") : GOOD.index('[[packages]]\nname =
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "not a lock"),
+        ("", "the lock is empty"),
+        (" \n", "the lock is empty"),
+        ("a = 1", "not a lock of Python packages: 'tool' is missing"),
         ("\x00", "not a lock"),
         ("packages = 3", "not a lock"),
         ("[tool.sealift]\nrequirements = []\npackages = [1]", "does not say"),
@@ -137,6 +139,15 @@ def test_damaged_locks_are_refused(tmp_path: Path, text: str, says: str) -> None
     with pytest.raises(LockError, match=says) as caught:
         load(write(tmp_path, text), ASKED, TARGET, name="app")
     assert caught.value.where == str(tmp_path / "app.pylock.toml")
+    if "lock is empty" in says or "not a lock" in says:
+        assert caught.value.hint == "sealift lock app"
+
+
+def test_a_lock_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(LockError, match="not UTF-8"):
+        load(file, ASKED, TARGET, name="app")
 
 
 def test_a_mirror_takes_the_place_of_the_public_files() -> None:

@@ -12,7 +12,7 @@ import pytest
 from builders.recipe import Kind
 from store.local import LocalStore
 from tests.builders.registry import serving
-from tests.builders.test_pex import APP, FILES, SERVICE, TOP, command, seen
+from tests.builders.test_pex import APP, FILES, SERVICE, TOP, by_hand, command, seen
 from tests.builders.wheels import Site, about, gunicorn, real, reasons
 
 if TYPE_CHECKING:
@@ -77,6 +77,18 @@ def test_the_archive_runs_anywhere(path: Path, tmp_path: Path) -> None:
     argv = [sys.executable, "-I", "app.pyz", "app:app"]
     done = subprocess.run(argv, cwd=elsewhere, env=env, capture_output=True, text=True, check=False)
     assert seen(done)["said"][:2] == ["beside the code\n", "here\n"]
+
+
+def test_python_runs_the_store_path_as_the_recipe_says(
+    path: Path, site: Site, store: LocalStore, tmp_path: Path
+) -> None:
+    done = by_hand(path, tmp_path, "-w", "1", TOKEN="given", SHIV_ROOT=str(tmp_path / "shiv"))
+    said = seen(done)
+    assert said["said"] == ["beside the code\n", "beside the code\n", "inner", "given"]
+    assert said["argv"][1:4] == ["app:app", "--config", "gunicorn_config.py"]
+    assert said["argv"][-4:] == ["--bind", "127.0.0.1:5000", "-w", "1"]
+    assert (site.project.settings.state_dir / "app" / "logs").is_dir()
+    assert store.verify().clean
 
 
 def test_a_script_runs_from_the_archive_beside_its_state(
