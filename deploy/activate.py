@@ -8,19 +8,22 @@ back by whichever command comes next.
 from __future__ import annotations
 
 import getpass
+import signal
 import socket
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from deploy.errors import NoGenerationError, UnknownServiceError
-from deploy.events import Event, Observe, What, ignore
+from deploy.errors import NoGenerationError, NotGoodError, UnknownServiceError
+from deploy.events import Event, Observe, What, forgiving, ignore
 from deploy.journal import Intent
 from deploy.perform import Rollout
+from deploy.profile import Status
 from deploy.release import WEB_SERVER, Release
 from deploy.rollout import Happening, Stage, advance
-from deploy.services import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from deploy.head import Head
     from deploy.profile import Generation
+    from deploy.services import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,11 @@ def deploy(head: Head, path: Path, *, by: str | None = None, observe: Observe = 
         StrandedError: that, and what ran before does not run well either.
         Error: it was refused before anything was touched.
     """
-    with _changing(head, "deploy", by, observe) as who:
+    with _changing(head, "deploy", by, observe) as (who, tell):
         current = head.profile.current()
         same = current is not None and head.profile.get(current).path == path
         number = current if same and current is not None else head.profile.next_number()
-        return _roll(head, "deploy", number, path, who=who, observe=observe)
+        return _roll(head, "deploy", number, path, who=who, observe=tell)
 
 
 def rollback(
@@ -66,11 +70,12 @@ def rollback(
 
     Raises:
         NoGenerationError: there is none to go to.
+        NotGoodError: it was tried before and was not healthy.
         DeployFailedError: as for `deploy`.
     """
-    with _changing(head, "rollback", by, observe) as who:
+    with _changing(head, "rollback", by, observe) as (who, tell):
         target = _target(head, to)
-        return _roll(head, "rollback", target.number, target.path, who=who, observe=observe)
+        return _roll(head, "rollback", target.number, target.path, who=who, observe=tell)
 
 
 def start(
@@ -85,16 +90,15 @@ def start(
     Raises:
         UnhealthyError: one is not; it is left to the service manager, which tries again.
     """
-    with _changing(head, "start", by, observe):
+    with _changing(head, "start", by, observe) as (_, tell):
         wanted = current_release(head)
         if names:
             _known(wanted, names)
-            head.services.start(names)
-            changes = Changes(started=tuple(names))
+            changes = head.restart_only(wanted, names, running=False, observe=tell)
         else:
-            head.prepare(wanted, observe)
-            changes = head.restart(wanted, reload=False, observe=observe)
-        head.check(wanted, names or None, observe)
+            head.prepare(wanted, tell)
+            changes = head.restart(wanted, reload=False, observe=tell)
+        head.check(wanted, names or None, tell)
         return changes
 
 
@@ -106,14 +110,14 @@ def stop(
     observe: Observe = ignore,
 ) -> None:
     """Stop `names`, or everything with the service manager; generations stay."""
-    with _changing(head, "stop", by, observe):
+    with _changing(head, "stop", by, observe) as (_, tell):
         if names:
             _known(current_release(head), names)
             head.services.stop(names)
         else:
             head.services.shutdown()
         for name in names or ("everything",):
-            observe(Event(What.STOPPED, name))
+            tell(Event(What.STOPPED, name))
 
 
 def restart(
@@ -128,16 +132,16 @@ def restart(
     Raises:
         UnhealthyError: one is not; it is left to the service manager, which tries again.
     """
-    with _changing(head, "restart", by, observe):
+    with _changing(head, "restart", by, observe) as (_, tell):
         wanted = current_release(head)
         _known(wanted, names)
         if not names:
+            head.prepare(wanted, tell)
             head.services.shutdown()
-            head.restart(wanted, reload=False, observe=observe)
+            head.restart(wanted, reload=False, observe=tell)
         else:
-            head.services.stop(names)
-            head.services.start(names)
-        head.check(wanted, names or None, observe)
+            head.restart_only(wanted, names, running=True, observe=tell)
+        head.check(wanted, names or None, tell)
 
 
 def prune(head: Head, keep: int, *, by: str | None = None) -> tuple[Generation, ...]:
@@ -183,21 +187,55 @@ def repair(head: Head, observe: Observe = ignore) -> Intent | None:
 
 
 @contextmanager
-def _changing(head: Head, action: str, by: str | None, observe: Observe) -> Iterator[str]:
-    """Hold the head's lock, with everything a killed command left repaired."""
+def _changing(
+    head: Head, action: str, by: str | None, observe: Observe
+) -> Iterator[tuple[str, Observe]]:
+    """Hold the head's lock, with everything a killed command left repaired.
+
+    Gives who is at work, and an observer that cannot break what is under way.
+    """
     who = by or f"{getpass.getuser()}@{socket.gethostname()}"
+    told = forgiving(observe)
     with head.lock.hold(who, action), head.session():
-        repair(head, observe)
-        yield who
+        repair(head, told)
+        yield who, told
+
+
+@contextmanager
+def _deaf_to_hangup() -> Iterator[None]:
+    """Let a change outlive the terminal that it was begun on.
+
+    By a handler, which children do not inherit; what was ignored before stays so.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _target(head: Head, to: int | None) -> Generation:
     if to is not None:
-        return head.profile.get(to)
+        return _tried(head.profile.get(to))
     found = head.profile.before(head.profile.current())
     if found is None:
         raise NoGenerationError("there is no good generation to go back to", hint="sealift history")
     return found
+
+
+def _tried(target: Generation) -> Generation:
+    """Refuse a generation that is known not to have been healthy."""
+    if target.status in (Status.GOOD, Status.UNKNOWN):
+        return target
+    raise NotGoodError(
+        f"generation {target.number} was never healthy: {target.status.value}",
+        where=str(target.path),
+        hint=f"to try it again, with the way back kept: sealift deploy --release {target.path}",
+    )
 
 
 def known_service(head: Head, name: str) -> None:
@@ -214,8 +252,12 @@ def _known(wanted: Release, names: Collection[str]) -> None:
     have = {*wanted.services, *([WEB_SERVER] if wanted.web else [])}
     for name in names:
         if name not in have:
-            known = ", ".join(sorted(have))
-            raise UnknownServiceError(f"there is no service {name!r}", got=f"there are: {known}")
+            near = get_close_matches(name, have, 1)
+            raise UnknownServiceError(
+                f"there is no service {name!r}",
+                got=f"there are: {', '.join(sorted(have))}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
 
 
 def _roll(
@@ -226,7 +268,8 @@ def _roll(
     running = head.services.alive()
     intent = Intent(action, before, number, str(path), Stage.INTENDED, who, time.time(), running)
     rollout = Rollout(head, intent, observe)
-    end = rollout.run(Stage.LOCKED)
+    with _deaf_to_hangup():
+        end = rollout.run(Stage.LOCKED)
     if end is not Stage.CONFIRMED:
         raise rollout.failure(end)
     head.tidy(head.load(path))

@@ -3,6 +3,9 @@
 A folder's name is a keyed digest of what it holds. So a service whose secret was changed has
 another folder, hence another program, and is restarted; and configuration that names the folder
 tells nothing about the secret. Values never leave these two places.
+
+A secret is generated once in the life of a head. That it had one is on record beside, so that one
+which was lost is asked for: another value in its place would lock everybody out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from deploy import durable
-from deploy.errors import HeadError
+from deploy.errors import HeadError, SecretMissingError
 from deploy.events import Event, Observe, What
 
 if TYPE_CHECKING:
@@ -30,10 +33,11 @@ PRIVATE = 0o700
 
 
 def provide(layout: Layout, services: Iterable[Service], observe: Observe) -> dict[str, Path]:
-    """Return the folder of each service that has secrets; generate what the head does not have.
+    """Return the folder of each service that has secrets; generate what the head never had.
 
     Raises:
         HeadError: a secret is there but empty.
+        SecretMissingError: one that the head had is gone.
     """
     key = _secret(layout.secrets_dir / KEY)[0]
     return {
@@ -60,8 +64,17 @@ def _folder(layout: Layout, service: Service, key: bytes, observe: Observe) -> P
 
 
 def _value(layout: Layout, name: str, observe: Observe) -> bytes:
-    file = layout.secrets_dir / name
+    file, record = layout.secrets_dir / name, layout.known_dir / name
+    known = record.exists()
+    if known and not file.exists():
+        raise SecretMissingError(
+            f"the secret {name}, which this head had, is gone",
+            where=str(file),
+            hint=f"put it back there; to have a new one generated: rm {record}",
+        )
     value, generated = _secret(file)
+    if not known:
+        durable.write(record, b"", mode=0o600)
     if generated:
         observe(Event(What.GENERATED, name, str(file)))
     if not value:

@@ -57,6 +57,24 @@ class NoGenerationError(HeadError):
     slug = "no-generation"
 
 
+class NotGoodError(HeadError):
+    """A generation that was tried before and was not healthy."""
+
+    slug = "generation-failed"
+
+
+class StateError(HeadError):
+    """A state folder that cannot be made or filled."""
+
+    slug = "state-unusable"
+
+
+class SecretMissingError(HeadError):
+    """A secret that the head had and has no more."""
+
+    slug = "secret-missing"
+
+
 class UnknownServiceError(InputError):
     """A name that the current release does not know."""
 

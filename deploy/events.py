@@ -16,6 +16,7 @@ class What(Enum):
     REPAIRED = "repaired"
     GENERATED = "secret generated"
     SEEDED = "seeded"
+    KEPT = "kept"
     PREPARED = "prepared"
     SWITCHED = "switched"
     STARTED = "started"
@@ -42,3 +43,22 @@ Observe = Callable[[Event], None]
 
 def ignore(_event: Event) -> None:
     """Observe nothing."""
+
+
+def forgiving(observe: Observe) -> Observe:
+    """Return an observer that passes events on until `observe` raises, and is silent from then on.
+
+    Who looks on may go away (`| head -1`); the change goes on. Ctrl-C is no matter of observers.
+    """
+    broken = False
+
+    def tell(event: Event) -> None:
+        nonlocal broken
+        if broken:
+            return
+        try:
+            observe(event)
+        except Exception:  # noqa: BLE001 (whatever it is, it is not about the head)
+            broken = True
+
+    return tell

@@ -94,6 +94,12 @@ class Head(Protocol):
         """Run what `wanted` says; with `reload`, the web server reads its files in any case."""
         ...
 
+    def restart_only(
+        self, wanted: Release, names: Collection[str], *, running: bool, observe: Observe
+    ) -> Changes:
+        """Run `names` as `wanted` says, and leave the others alone; with `running`, restart all."""
+        ...
+
     def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
         """Return when the services (all, or just `names`) are healthy."""
         ...
@@ -148,7 +154,8 @@ class LocalHead:
         """
         integrity.check(self.store, wanted.path, running=self._running())
         self._check_ports(wanted)
-        state.provide(self.layout, wanted.services.values(), observe)
+        told = self._told()
+        state.provide(self.layout, wanted.services.values(), observe, told=told)
         self.services.check(self._programs(wanted, observe))
         nginx.check(wanted, self.layout, self.settings)
 
@@ -165,6 +172,20 @@ class LocalHead:
             return changes
         self.services.reload(WEB_SERVER)
         return Changes(changes.started, changes.restarted, changes.stopped, (WEB_SERVER,))
+
+    def restart_only(
+        self, wanted: Release, names: Collection[str], *, running: bool, observe: Observe
+    ) -> Changes:
+        """Run `names` as `wanted` says, with their state and secrets; leave the others alone.
+
+        One that runs as it should is restarted only with `running`.
+        """
+        chosen = [each for each in wanted.services.values() if each.name in names]
+        state.provide(self.layout, chosen, observe, told=self._told())
+        every = self._programs(wanted, observe)
+        if running:
+            self.services.stop(names)
+        return self.services.apply(every, names)
 
     def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
         """Return when the services are healthy.
@@ -206,6 +227,13 @@ class LocalHead:
         current = self.profile.current()
         return None if current is None else self.profile.get(current).path
 
+    def _told(self) -> frozenset[Path]:
+        """Return the services of the current generation, whose differing seeds were told."""
+        running = self._running()
+        if running is None:
+            return frozenset()
+        return frozenset(each.path for each in self.load(running).services.values())
+
     def _check_ports(self, wanted: Release) -> None:
         wants = programs.ports(wanted, self.settings)
         ours = self._groups()
@@ -244,6 +272,6 @@ def _make(layout: Layout) -> None:
     """Make the folders of a head; its secrets are for the owner alone."""
     for folder in (layout.run_dir, layout.log_dir, layout.records_dir, layout.profiles_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    for folder in (layout.secrets_dir, layout.credentials_dir):
+    for folder in (layout.secrets_dir, layout.known_dir, layout.credentials_dir):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)

@@ -42,6 +42,11 @@ class Layout:
         return self.head_dir / "secrets"
 
     @property
+    def known_dir(self) -> Path:
+        """One empty file per secret that the head has had; says nothing of its value."""
+        return self.head_dir / "known-secrets"
+
+    @property
     def credentials_dir(self) -> Path:
         """Per service, copies of just the secrets that it may read."""
         return self.head_dir / "credentials"

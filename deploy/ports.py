@@ -35,14 +35,20 @@ class Listener:
 
 def listeners(ports: Collection[int]) -> tuple[Listener, ...]:
     """Return who listens on `ports` at this machine's own address or at all addresses."""
-    inodes: dict[str, int] = {}
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        with suppress(FileNotFoundError):
-            inodes.update(parse(table.read_text("ascii"), ports))
+    inodes = _inodes(ports)
     if not inodes:
         return ()
     known = {each.port: each for each in _owners(inodes)}
     return tuple(known.get(port, Listener(port)) for port in sorted(set(inodes.values())))
+
+
+def groups(ports: Collection[int]) -> dict[int, dict[int, Listener]]:
+    """Return per port the process groups that hold its listening socket, as far as known."""
+    found: dict[int, dict[int, Listener]] = {}
+    for each in _owners(_inodes(ports)):
+        if each.group is not None:
+            found.setdefault(each.port, {})[each.group] = each
+    return found
 
 
 def parse(table: str, ports: Collection[int]) -> dict[str, int]:
@@ -53,6 +59,14 @@ def parse(table: str, ports: Collection[int]) -> dict[str, int]:
         address, _, port = row[1].rpartition(":")
         if row[3] == LISTEN and address in CLASHING and int(port, 16) in ports:
             found[row[9]] = int(port, 16)
+    return found
+
+
+def _inodes(ports: Collection[int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(FileNotFoundError):
+            found.update(parse(table.read_text("ascii"), ports))
     return found
 
 

@@ -79,8 +79,11 @@ class ServiceManager(Protocol):
         """Refuse, before anything is touched, what cannot be run."""
         ...
 
-    def apply(self, programs: Sequence[Program]) -> Changes:
-        """Run exactly these: restart what differs, leave alone what does not."""
+    def apply(self, programs: Sequence[Program], only: Collection[str] | None = None) -> Changes:
+        """Run exactly these: restart what differs, leave alone what does not.
+
+        With `only`, what has another name is left alone in any case, and the manager must run.
+        """
         ...
 
     def processes(self) -> Mapping[str, Process]:

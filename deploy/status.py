@@ -1,17 +1,17 @@
 """What a head runs now: per service its process, its health and its store path.
 
-Looks and, where a killed command left something, repairs; also when no service manager runs.
+Only looks, also when no service manager runs; what a killed command left is told, and is
+repaired by the next command that changes the head.
 """
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.activate import current_release, repair
-from deploy.errors import HeadLockedError
-from deploy.events import Observe, ignore
+from deploy import programs
+from deploy.activate import current_release
+from deploy.ports import groups
 from deploy.release import WEB_SERVER
 from deploy.services import Phase, Process
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.head import LocalHead
+    from deploy.journal import Intent
     from deploy.lock import Holder
     from deploy.profile import Generation
     from deploy.release import Release
@@ -66,22 +67,26 @@ class HeadStatus:
     """Whether the service manager runs."""
     holder: Holder | None
     """Who is changing the head just now."""
+    interrupted: Intent | None
+    """The change that was cut off and not yet finished or taken back."""
     services: tuple[ServiceStatus, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether everything runs and answers."""
-        return self.generation is not None and all(each.healthy for each in self.services)
+        """Whether everything runs and answers, and no change is left half done."""
+        whole = self.generation is not None and self.interrupted is None
+        return whole and all(each.healthy for each in self.services)
 
 
-def status(head: LocalHead, *, observe: Observe = ignore) -> HeadStatus:
-    """Return what the head runs, after repairing what a killed command may have left."""
-    holder = _repaired(head, observe)
+def status(head: LocalHead) -> HeadStatus:
+    """Return what the head runs."""
+    holder = head.lock.holder()
+    interrupted = _interrupted(head)
     number = head.profile.current()
     generation = None if number is None else head.profile.get(number)
     services = () if generation is None else _services(head, generation)
     alive = head.services.alive()
-    return HeadStatus(head.name, head.url, generation, alive, holder, services)
+    return HeadStatus(head.name, head.url, generation, alive, holder, interrupted, services)
 
 
 def history(head: LocalHead) -> tuple[Generation, ...]:
@@ -89,26 +94,42 @@ def history(head: LocalHead) -> tuple[Generation, ...]:
     return head.profile.generations()
 
 
-def _repaired(head: LocalHead, observe: Observe) -> Holder | None:
-    """Repair if nobody is at work; otherwise return who is."""
-    if head.journal.read() is None:
-        return head.lock.holder()
-    try:
-        with head.lock.hold(getpass.getuser(), "status"):
-            repair(head, observe)
-    except HeadLockedError:
-        return head.lock.holder()
-    return None
+def _interrupted(head: LocalHead) -> Intent | None:
+    """Return the intent in the journal, unless whoever wrote it is still at work.
+
+    Read before and after looking at the lock: a change may begin or end in between.
+    """
+    first = head.journal.read()
+    if first is None or head.lock.holder() is not None:
+        return None
+    second = head.journal.read()
+    return second if second is not None and second.since == first.since else None
 
 
 def _services(head: LocalHead, generation: Generation) -> tuple[ServiceStatus, ...]:
     release = current_release(head)
     processes = head.services.processes()
     answers = head.answers(release) if processes else {}
+    strangers = _strangers(programs.ports(release, head.settings), processes)
     return tuple(
-        _one(name, path, processes.get(name), answers.get(name), generation.number)
+        _one(name, path, processes.get(name), strangers.get(name) or answers.get(name), generation)
         for name, path in _paths(release).items()
     )
+
+
+def _strangers(wants: Mapping[int, str], processes: Mapping[str, Process]) -> dict[str, str]:
+    """Return who holds the port of a program in its stead, which may well answer for it.
+
+    So do workers that outlive their killed parent for a moment. A program leads its own process
+    group, and what it starts is in it.
+    """
+    held = groups(wants) if processes else {}
+    found = {}
+    for port, owners in held.items():
+        process = processes.get(wants[port])
+        if process is not None and process.pid not in owners:
+            found[wants[port]] = f"another process holds {next(iter(owners.values()))}"
+    return found
 
 
 def _paths(release: Release) -> Mapping[str, Path]:
@@ -117,8 +138,8 @@ def _paths(release: Release) -> Mapping[str, Path]:
 
 
 def _one(
-    name: str, path: Path, process: Process | None, wrong: str | None, generation: int
+    name: str, path: Path, process: Process | None, wrong: str | None, generation: Generation
 ) -> ServiceStatus:
     seen = process or Process(name, Phase.STOPPED)
     health = (wrong or HEALTHY) if seen.pid else (seen.note or None)
-    return ServiceStatus(name, seen.phase, seen.pid, health, generation, path, seen.since)
+    return ServiceStatus(name, seen.phase, seen.pid, health, generation.number, path, seen.since)

@@ -84,16 +84,16 @@ class Supervisor:
                 reason = f"{program.name} cannot be started: its folder is not there"
                 raise ManagerError(reason, where=str(program.directory))
 
-    def apply(self, programs: Sequence[Program]) -> Changes:
-        """Run exactly these programs; supervisord is started if need be.
+    def apply(self, programs: Sequence[Program], only: Collection[str] | None = None) -> Changes:
+        """Run exactly these programs; supervisord is started if need be, unless for `only` some.
 
         Raises:
             ManagerError: supervisord does not start, or a program does not stop.
         """
         durable.write(self._layout.supervisor_conf, self._render(programs).encode(), mode=0o600)
-        names = [each.name for each in programs]
-        if self.alive():
-            changes = self._update(names)
+        names = [each.name for each in programs if only is None or each.name in only]
+        if only is not None or self.alive():
+            changes = self._update(names, only)
         else:
             self._launch()
             changes = Changes(started=tuple(names))
@@ -135,9 +135,10 @@ class Supervisor:
             self._wait("end", ["supervisord"], lambda: not (self.alive() or _exists(pid)))
         orphans.end(self._layout, self._patience)
 
-    def _update(self, wanted: Sequence[str]) -> Changes:
+    def _update(self, wanted: Sequence[str], only: Collection[str] | None) -> Changes:
         with self._call() as rpc:
-            added, changed, removed = rpc.reloadConfig()[0]
+            # What differs and is left alone still differs the next time this is asked.
+            added, changed, removed = (_among(only, names) for names in rpc.reloadConfig()[0])
         leaving = [*changed, *removed]
         self.stop(leaving)
         with self._call() as rpc:
@@ -215,6 +216,10 @@ class Supervisor:
             raise NotAnsweringError(reason, got=str(error), hint="sealift start") from error
         except xmlrpc.client.Fault as fault:
             raise ManagerError("supervisord refuses", got=fault.faultString) from fault
+
+
+def _among(only: Collection[str] | None, names: Sequence[str]) -> list[str]:
+    return [each for each in names if only is None or each in only]
 
 
 def _process(info: Mapping[str, Any]) -> Process:

@@ -27,8 +27,10 @@ def main() -> None:
         write(sys.argv[5:])
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    bind(listener, port, patient=temper == "prefork")
     listener.listen(64)
+    if temper == "prefork" and os.fork() != 0:
+        os.wait()
     serve(listener, f"{name} {version} {os.getpid()} {credentials()}", temper)
 
 
@@ -36,6 +38,16 @@ def child() -> None:
     if os.fork() == 0:
         while True:
             time.sleep(1)
+
+
+def bind(listener: socket.socket, port: int, *, patient: bool) -> None:
+    while True:
+        try:
+            return listener.bind(("127.0.0.1", port))
+        except OSError:
+            if not patient:
+                raise
+            time.sleep(0.05)
 
 
 def write(files: list[str]) -> None:

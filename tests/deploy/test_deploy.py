@@ -20,6 +20,7 @@ from deploy.errors import (
     DeployFailedError,
     HeadLockedError,
     NoGenerationError,
+    NotGoodError,
     PortTakenError,
     StrandedError,
     WebServerError,
@@ -177,6 +178,23 @@ def test_without_patience_a_dying_service_passes(site: Site) -> None:
     (port,) = free_ports(1)
     hasty = replace(QUICK, probes=1, settle_seconds=0.0)
     assert deploy(site.head(hasty), site.release(Tiny("alpha", port, temper="flash"))).generation
+
+
+def test_a_failed_generation_is_not_gone_back_to(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    deploy(head, site.release(*pair))
+    sick = site.release(replace(pair[0], version="2.0", temper="error", timeout=0.3), pair[1])
+    with pytest.raises(DeployFailedError):
+        deploy(head, sick)
+    before = pids(head)
+    with pytest.raises(NotGoodError) as caught:
+        rollback(head, 2)
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith(f"sealift deploy --release {sick}")
+    assert pids(head) == before
+    (head.layout.records_dir / "2.json").unlink()
+    with pytest.raises(DeployFailedError):
+        rollback(head, 2)
 
 
 def test_a_first_release_that_fails_leaves_nothing(site: Site) -> None:
@@ -340,6 +358,20 @@ def test_ctrl_c_goes_back(site: Site, pair: tuple[Tiny, Tiny]) -> None:
     assert head.profile.current() == 1
     assert head.journal.read() is None
     assert version(pair[0]) == "1.0"
+
+
+def test_an_observer_that_breaks_is_silenced(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    """`sealift deploy 2>&1 | head -1`: nobody reads on, and the deploy goes on."""
+    head, told = site.head(), list[What]()
+
+    def tell(event: Event) -> None:
+        told.append(event.what)
+        raise BrokenPipeError
+
+    deploy(head, site.release(*pair), observe=tell)
+    assert told == [What.PREPARED]
+    assert [each.status for each in history(head)] == [Status.GOOD]
+    assert status(head).healthy
 
 
 def test_repair_of_a_whole_head_does_nothing(site: Site, pair: tuple[Tiny, Tiny]) -> None:

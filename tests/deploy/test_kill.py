@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy import durable
-from deploy.activate import deploy, rollback, start
+from deploy.activate import deploy, repair, restart, rollback, start
 from deploy.events import Event, What, ignore
 from deploy.journal import Journal
 from deploy.status import status
@@ -134,12 +134,18 @@ def assert_put_right(head: LocalHead, tiny: Tiny) -> None:
     assert version(tiny) == versions(head, number)
 
 
+def put_right(head: LocalHead, observe: Observe = ignore) -> None:
+    """Do what every command that changes a head does first."""
+    with head.lock.hold("anna", "repair"):
+        repair(head, observe)
+
+
 def next_commands(head: LocalHead, other: Path) -> list[Callable[[], object]]:
     return [
-        lambda: status(head),
-        lambda: start(head) if head.profile.current() or head.journal.read() else None,
+        lambda: put_right(head),
+        lambda: start(head),
         lambda: deploy(head, other),
-        lambda: status(head),
+        lambda: restart(head),
     ]
 
 
@@ -196,6 +202,7 @@ def test_killed_at_random_moments(site: Site, two: tuple[LocalHead, Tiny, Path, 
         ended(pid)
         assert_whole(head)
         status(head)
+        put_right(head)
         assert_put_right(head, alpha)
 
 
@@ -206,6 +213,7 @@ def test_killed_during_the_first_deploy(site: Site, pair: tuple[Tiny, Tiny]) -> 
     for point in range(0, 60, 4):
         code = ended(forked(site, lambda it: deploy(it, release), point=point))
         assert_whole(head)
+        put_right(head)
         found = status(head)
         assert found.generation is None or found.healthy
         assert_put_right(head, pair[0])
@@ -243,7 +251,7 @@ def test_killed_at_each_stage(
     pid = forked(site, lambda it: deploy(it, second, observe=kill_at(what)))
     assert ended(pid) == -signal.SIGKILL
     seen: list[Event] = []
-    status(head, observe=seen.append)
+    put_right(head, seen.append)
     repaired = what not in (What.PREPARED, What.CONFIRMED)
     assert [each.what for each in seen] == [What.REPAIRED] * repaired
     assert_put_right(head, alpha)
@@ -255,9 +263,55 @@ def test_killed_while_it_goes_back(site: Site, two: tuple[LocalHead, Tiny, Path,
     sick = site.release(alpha.at("3.0", "error"))
     pid = forked(site, lambda it: deploy(it, sick, observe=kill_at(What.FAILED)))
     assert ended(pid) == -signal.SIGKILL
-    status(head)
+    put_right(head)
     assert_put_right(head, alpha)
     assert head.profile.current() == 1
+
+
+def test_looking_at_a_head_changes_nothing(
+    site: Site, two: tuple[LocalHead, Tiny, Path, Path]
+) -> None:
+    head, alpha, _, second = two
+    work = kill_at(What.SWITCHED)
+    assert ended(forked(site, lambda it: deploy(it, second, by="anna", observe=work))) < 0
+    journal = head.layout.journal.read_bytes()
+    for _ in range(2):
+        found = status(head)
+        assert found.interrupted is not None
+        cut = found.interrupted
+        assert (cut.action, cut.before, cut.after, cut.by) == ("deploy", 1, 2, "anna")
+        assert (found.holder, found.healthy, head.profile.current()) == (None, False, 2)
+    assert head.layout.journal.read_bytes() == journal
+    start(head)
+    assert status(head).interrupted is None
+    assert_put_right(head, alpha)
+    assert version(alpha) == "1.0"
+
+
+def test_a_terminal_that_closes_cuts_nothing_off(
+    site: Site, two: tuple[LocalHead, Tiny, Path, Path]
+) -> None:
+    head, alpha, _, second = two
+
+    def hang_up(event: Event) -> None:
+        if event.what in (What.SWITCHED, What.RESTARTED):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    assert ended(forked(site, lambda it: deploy(it, second, observe=hang_up))) == 0
+    assert head.journal.read() is None
+    assert version(alpha) == "2.0"
+
+
+def test_outside_of_a_change_a_hangup_ends_the_command(
+    site: Site, two: tuple[LocalHead, Tiny, Path, Path]
+) -> None:
+    """The negative control: the signal is taken for nothing only while it would do harm."""
+
+    def work(it: LocalHead) -> None:
+        deploy(it, two[3])
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert ended(forked(site, work)) == -signal.SIGHUP
 
 
 def test_without_a_journal_a_kill_is_never_put_right(

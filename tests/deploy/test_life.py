@@ -15,6 +15,8 @@ from deploy.activate import deploy, prune, restart, rollback, start, stop
 from deploy.errors import (
     BadReleaseError,
     NoGenerationError,
+    SecretMissingError,
+    StateError,
     UnhealthyError,
     UnknownServiceError,
 )
@@ -86,6 +88,118 @@ def test_state_outlives_releases(site: Site) -> None:
     assert (home / "database/app.db").read_text() == "rows"
 
 
+def test_seeds_that_do_not_arrive_are_named(site: Site) -> None:
+    (port,) = free_ports(1)
+    names = [f"conf/{n}.ini" for n in range(5)]
+    alpha = Tiny("alpha", port, state=("conf/",), seeds=tuple((each, "one") for each in names))
+    head, events = site.head(), list[Event]()
+    first = site.release(alpha)
+    deploy(head, first, observe=events.append)
+    assert [each for each in events if each.what is What.KEPT] == []
+    other = replace(alpha, version="2.0", seeds=tuple((each, "two") for each in names))
+    deploy(head, site.release(other), observe=events.append)
+    start(head, observe=events.append)
+    said = "differs from the release: conf/0.ini, conf/1.ini, conf/2.ini and 2 more"
+    assert [each for each in events if each.what is What.KEPT] == [Event(What.KEPT, "alpha", said)]
+    assert (site.state_dir / "alpha/conf/0.ini").read_text() == "one"
+
+
+def test_a_file_in_the_way_of_state(site: Site) -> None:
+    (port,) = free_ports(1)
+    place = site.state_dir / "alpha" / "logs"
+    place.parent.mkdir(parents=True)
+    place.write_text("a file")
+    with pytest.raises(StateError) as caught:
+        deploy(site.head(), site.release(Tiny("alpha", port, state=("logs/",))))
+    assert (caught.value.where, caught.value.got) == (str(place), "File exists")
+    assert "move it away" in str(caught.value.hint)
+    assert place.read_text() == "a file"
+
+
+def test_a_file_in_the_way_of_every_state(site: Site) -> None:
+    (port,) = free_ports(1)
+    site.state_dir.write_text("a file")
+    with pytest.raises(StateError) as caught:
+        deploy(site.head(), site.release(Tiny("alpha", port)))
+    assert caught.value.got == "Not a directory"
+
+
+def test_a_state_folder_that_cannot_be_written(site: Site) -> None:
+    """The process file system is read-only in its own way, for root too."""
+    (port,) = free_ports(1)
+    head = type(site.head())(site.store, Path("/proc/nowhere"), QUICK)
+    with pytest.raises(StateError) as caught:
+        deploy(head, site.release(Tiny("alpha", port)))
+    assert str(caught.value.where).startswith("/proc/nowhere")
+    assert "state_dir" in str(caught.value.hint)
+
+
+def test_start_and_restart_provide_state_and_secrets(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    alpha = replace(pair[0], secrets=("JWT_KEY",), state=("logs/",))
+    beta = replace(pair[1], secrets=("JWT_KEY",))
+    head = site.head()
+    deploy(head, site.release(alpha, beta))
+    other = pids(head)["beta"]
+    secret, logs = head.layout.secrets_dir / "JWT_KEY", site.state_dir / "alpha" / "logs"
+
+    def used() -> tuple[str, bool]:
+        return fetch(f"http://127.0.0.1:{alpha.port}/").split("=")[1], logs.is_dir()
+
+    for value, command in (("one", restart), ("two", start), ("three", restart)):
+        secret.write_text(value)
+        logs.rmdir()
+        command(head, ["alpha"])
+        assert used() == (value, True)
+        assert pids(head)["beta"] == other
+    logs.rmdir()
+    stop(head, ["alpha"])
+    start(head, ["alpha"])
+    assert used() == ("three", True)
+    logs.rmdir()
+    restart(head)
+    assert used() == ("three", True)
+    assert "JWT_KEY=three" in fetch(f"http://127.0.0.1:{beta.port}/")
+
+
+def test_a_secret_that_is_gone_is_asked_for(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    release = site.release(replace(pair[0], secrets=("JWT_KEY",)))
+    (head.layout.secrets_dir / "JWT_KEY").write_text("by hand")
+    deploy(head, release)
+    (head.layout.secrets_dir / "JWT_KEY").unlink()
+    for command in (lambda: deploy(head, release), lambda: restart(head, ["alpha"])):
+        with pytest.raises(SecretMissingError) as caught:
+            command()
+    assert caught.value.where == str(head.layout.secrets_dir / "JWT_KEY")
+    assert list(head.layout.secrets_dir.glob("JWT_KEY")) == []
+    assert status(head).healthy
+    record = str(caught.value.hint).rpartition("rm ")[2]
+    Path(record).unlink()
+    events = list[Event]()
+    deploy(head, release, observe=events.append)
+    assert What.GENERATED in {each.what for each in events}
+
+
+def test_a_worker_that_answers_for_another_is_found_out(site: Site) -> None:
+    """Killed with -9, a parent leaves a child that goes on listening."""
+    (port,) = free_ports(1)
+    head = site.head(replace(QUICK, start_seconds=0))
+    deploy(head, site.release(Tiny("alpha", port, temper="prefork")))
+    assert status(head).healthy
+    group = pids(head)["alpha"] or 0
+    os.kill(group, signal.SIGKILL)
+    try:
+        deadline = time.monotonic() + 10
+        while not (found := status(head).services[0]).pid or found.pid == group:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not found.healthy
+        assert str(found.health).startswith(f"another process holds port {port}: pid ")
+        assert version(Tiny("alpha", port)) == "1.0"
+    finally:
+        os.killpg(group, signal.SIGKILL)
+
+
 def test_state_of_another_folder_is_refused(site: Site, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     release = site.release(Tiny("alpha", port, state=("logs",)))
@@ -121,6 +235,9 @@ def test_stop_start_and_restart(site: Site, pair: tuple[Tiny, Tiny]) -> None:
     with pytest.raises(UnknownServiceError) as caught:
         restart(head, ["gamma"])
     assert caught.value.got == "there are: alpha, beta"
+    with pytest.raises(UnknownServiceError) as caught:
+        stop(SITE.head, ["alpa"])
+    assert caught.value.hint == "did you mean 'alpha'?"
 
 
 def test_start_says_what_is_sick_and_leaves_it(site: Site, pair: tuple[Tiny, Tiny]) -> None:
