@@ -236,7 +236,7 @@ def test_stop_start_and_restart(site: Site, pair: tuple[Tiny, Tiny]) -> None:
         restart(head, ["gamma"])
     assert caught.value.got == "there are: alpha, beta"
     with pytest.raises(UnknownServiceError) as caught:
-        stop(SITE.head, ["alpa"])
+        stop(head, ["alpa"])
     assert caught.value.hint == "did you mean 'alpha'?"
 
 
