@@ -170,6 +170,13 @@ def claim(store: LocalStore, task: Task, children: Children, observe: Observer) 
         yield
 
 
+def drop_stale_locks(store: LocalStore) -> None:
+    """Remove the lock files that builds left behind when they were killed."""
+    for file in (store.var_dir / "locks").glob("*.lock"):
+        with suppress(LockedError), hold(file, wait=0, remove=True):
+            pass
+
+
 @contextmanager
 def _claim_later(file: Path, children: Children) -> Iterator[None]:
     with ExitStack() as stack:

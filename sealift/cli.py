@@ -72,6 +72,23 @@ def _version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noq
         ctx.exit()
 
 
+def _check_folder() -> None:
+    """Refuse to run where nothing can be found.
+
+    Raises:
+        InputError: the working directory was deleted.
+    """
+    import os
+
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib is no faster, and this runs each time
+    except FileNotFoundError:
+        from store.errors import InputError
+
+        reason = "the working directory is no longer there"
+        raise InputError(reason, hint="cd to a folder that is") from None
+
+
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
@@ -95,4 +112,5 @@ def _version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noq
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, sources: Path | None) -> None:
     """Build a web platform hermetically, carry it across an air gap, switch heads atomically."""
+    _check_folder()
     ctx.obj = Location(config=config, sources=sources)

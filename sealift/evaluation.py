@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from sealift.site import Site
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLE = "evaluation"
 _SPECS = "sources"
 
@@ -29,7 +30,8 @@ _SPECS = "sources"
 def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
     """Return recipe → store path of an earlier build of the same, or None.
 
-    Every source that takes part is looked at; every path is still registered and on disk.
+    Every source that takes part is looked at. The outputs are still registered, and they and all
+    they refer to are on disk.
     """
     base = _base(site, names)
     specs = _specs(site, base)
@@ -38,9 +40,11 @@ def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
     known = site.store.memo_get(_TABLE, _key(site, base, specs))
     if known is None:
         return None
-    outputs: dict[str, str] = json.loads(known)
+    outputs: dict[str, str]
+    outputs, closure = json.loads(known)
     wanted = {site.store.parse(path) for path in outputs.values()}
-    return outputs if len(site.store.valid(wanted)) == len(wanted) else None
+    whole = len(site.store.valid(wanted)) == len(wanted) and all(map(os.path.lexists, closure))
+    return outputs if whole else None
 
 
 def remember(site: Site, names: Collection[str], outputs: Mapping[str, str]) -> None:
@@ -49,7 +53,9 @@ def remember(site: Site, names: Collection[str], outputs: Mapping[str, str]) -> 
     specs = site.looked_at()
     site.store.memo_put(_SPECS, base, json.dumps([asdict(spec) for spec in specs]).encode())
     key = _key(site, base, specs)
-    site.store.memo_put(_TABLE, key, json.dumps(dict(outputs), sort_keys=True).encode())
+    infos = site.store.closure(site.store.parse(path) for path in outputs.values())
+    known = [dict(sorted(outputs.items())), [str(site.store.real(info.path)) for info in infos]]
+    site.store.memo_put(_TABLE, key, json.dumps(known).encode())
 
 
 def _base(site: Site, names: Collection[str]) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from store.path import StorePath
 
 RELEASE = "release"
-"""The recipe that joins all others, and the root that keeps its newest output."""
+"""What a release is called where no recipe of that kind says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,21 @@ class Site:
         if not isinstance(found, StorePath):
             raise self._unknown(text)
         return found
+
+    def release(self) -> str:
+        """Name the one recipe of kind release.
+
+        Raises:
+            InputError: there are several.
+        """
+        from builders.recipe import Kind
+        from store.errors import InputError
+
+        found = sorted(n for n, recipe in self.recipes.items() if recipe.kind is Kind.RELEASE)
+        if len(found) > 1:
+            reason = f"there are {len(found)} releases: {', '.join(found)}"
+            raise InputError(reason, hint="--release NAME")
+        return found[0] if found else RELEASE
 
     def head(self, name: str | None = None) -> LocalHead:
         """Return a head of the inventory; without a name, its only one, or the local one."""

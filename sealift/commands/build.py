@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,7 +51,7 @@ def build(
         plain = not (dry_run or check or fetch_only)
         known = evaluation.recall(site, wanted) if plain and sandbox is None else None
         if known is not None:
-            _show(known, as_json=as_json, note="nothing to do")
+            _show(known, wanted, as_json=as_json, note="nothing to do")
             return 0
         result = _realise(
             site,
@@ -124,15 +125,17 @@ def _keep(
     done = f"{len(result.built)} built, {len(result.fetched)} fetched"
     if result.checked:
         done = f"{len(result.checked)} built again and identical"
-    _show(shown, as_json=as_json, note=done)
+    _show(shown, wanted, as_json=as_json, note=done)
 
 
-def _show(paths: dict[str, str], *, as_json: bool, note: str) -> None:
+def _show(paths: dict[str, str], wanted: tuple[str, ...], *, as_json: bool, note: str) -> None:
+    """Show the outputs; on a terminal only those that were asked for by name."""
     if as_json:
         click.echo(json.dumps({"event": "outputs", "outputs": paths}))
         return
-    for path in paths.values():
-        click.echo(path)
+    if wanted or not sys.stdout.isatty():
+        for path in paths.values():
+            click.echo(path)
     click.echo(note, err=True)
 
 

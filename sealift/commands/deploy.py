@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.options import as_json, host, yes
-from sealift.site import RELEASE
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @host
-@click.option("--release", metavar="PATH", help="Another release than the newest that was built.")
+@click.option("--release", metavar="NAME|PATH", help="Another than the newest that was built.")
 @yes
 @as_json
 @click.pass_obj
@@ -35,7 +34,7 @@ def deploy(
 
     with location.open() as site:
         head = site.head(host)
-        path = site.store.real(site.path(release or RELEASE))
+        path = site.store.real(site.path(release or site.release()))
         _ask(f"Deploy {path.name} to {head.name}?", yes=yes)
         outcome = put(head, path, observe=telling(as_json=as_json))
         _tell(outcome, head, as_json=as_json)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +114,8 @@ def gc(
     """Remove what no root, generation or running process reaches.
 
     What the recipes need to be built again (downloads, wheels, node_modules) stays, unless
-    --all is given. The current generation and the good one before it always stay.
+    --all is given. The current generation and the good one before it always stay. Build logs
+    older than 30 days go too, but for the newest of each step.
     """
     if dry_run and keep_generations is not None:
         raise click.UsageError("--dry-run changes nothing, so it cannot forget generations.")
@@ -121,6 +124,8 @@ def gc(
             _prune(site, keep_generations)
         keep = () if everything else _needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
+        if not dry_run:
+            _tidy(site)
     if as_json:
         record = {"removed": [str(i.path) for i in report.removed], "freed": report.freed}
         click.echo(json.dumps(record | {"kept": report.kept, "dry_run": dry_run}))
@@ -132,6 +137,13 @@ def gc(
     click.echo(f"{len(report.removed)} paths {verb}, {freed}; {report.kept} kept", err=True)
     for fault in report.failed:
         click.echo(f"not removed: {fault}", err=True)
+
+
+def _tidy(site: Site) -> None:
+    from builders import logs, workshop
+
+    logs.prune(site.store)
+    workshop.drop_stale_locks(site.store)
 
 
 def _prune(site: Site, keep: int) -> None:
@@ -173,12 +185,47 @@ def add(location: Location, tree: Path, name: str | None) -> None:
 
     with location.open() as site, site.store.session(), site.store.temporary() as place:
         copy = place / "tree"
-        if tree.is_dir():
-            shutil.copytree(tree, copy, symlinks=True)
-        else:
-            shutil.copy2(tree, copy, follow_symlinks=False)
+        _copy(tree, copy)
         info = site.store.add(copy, name or store_name(tree.resolve().name))
         click.echo(str(site.store.real(info.path)))
+
+
+def _copy(tree: Path, copy: Path) -> None:
+    """Copy what can be in a store.
+
+    Raises:
+        InputError: something in it is no file, folder or link, or cannot be read.
+    """
+    try:
+        if tree.is_dir():
+            _refuse_special(tree)
+            shutil.copytree(tree, copy, symlinks=True)
+        else:
+            _refuse(tree)
+            shutil.copy2(tree, copy, follow_symlinks=False)
+    except shutil.Error as error:
+        file, _, why = error.args[0][0]
+        raise InputError(f"{tree} cannot be copied: {why}", where=file) from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        reason = f"{tree} cannot be copied: {error.strerror or error}"
+        raise InputError(reason, where=error.filename) from error
+
+
+def _refuse_special(tree: Path) -> None:
+    for folder, _, files in os.walk(tree):
+        for name in files:
+            _refuse(Path(folder, name))
+
+
+def _refuse(file: Path) -> None:
+    mode = file.lstat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        what = kinds.get(stat.S_IFMT(mode), "a device")
+        reason = f"{file.name} is {what}; the store holds files, folders and links"
+        raise InputError(reason, where=str(file))
 
 
 @store.command()

@@ -1,0 +1,69 @@
+"""The fast way out of a build: taken only while everything is as it was left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sealift import evaluation
+from sealift.site import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sealift.site import Site
+    from store.path import StorePath
+    from tests.sealift.conftest import Folder
+
+
+@pytest.fixture
+def site(folder: Folder) -> Iterator[Site]:
+    with Location(config=folder.root / "sealift.yaml").open() as opened:
+        yield opened
+
+
+def add(site: Site, name: str, *references: StorePath) -> StorePath:
+    with site.store.session(), site.store.temporary() as place:
+        (place / "tree").write_text(name)
+        return site.store.add(place / "tree", name, references=references).path
+
+
+@pytest.fixture
+def chain(site: Site) -> list[StorePath]:
+    deep = add(site, "deep")
+    middle = add(site, "middle", deep)
+    top = add(site, "top", middle)
+    evaluation.remember(site, [], {"top": str(site.store.real(top))})
+    return [top, middle, deep]
+
+
+def test_what_was_built_is_found_again(site: Site, chain: list[StorePath]) -> None:
+    assert evaluation.recall(site, []) == {"top": str(site.store.real(chain[0]))}
+    assert evaluation.recall(site, ["other"]) is None
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_whatever_is_gone_from_the_disk_is_missed(
+    site: Site, chain: list[StorePath], depth: int
+) -> None:
+    site.store.real(chain[depth]).unlink()
+    assert evaluation.recall(site, []) is None
+
+
+def test_a_new_recipe_is_another_evaluation(
+    site: Site, chain: list[StorePath], folder: Folder
+) -> None:
+    assert chain
+    folder.recipe("new", "kind: env\n")
+    assert evaluation.recall(site, []) is None
+
+
+def test_all_of_it_on_a_terminal_is_one_line(
+    site: Site, chain: list[StorePath], folder: Folder
+) -> None:
+    assert folder.on_a_terminal("build", "all").splitlines() == ["nothing to do"]
+    path = str(site.store.real(chain[0]))
+    assert folder.run("build", "all").stdout.splitlines() == [path]
+    evaluation.remember(site, ["top"], {"top": path})
+    assert folder.on_a_terminal("build", "top").splitlines() == [path, "nothing to do"]
