@@ -47,6 +47,14 @@ class Entry:
     config: str | None = None
     bind: tuple[str, ...] = ()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of the source that may be where it starts."""
+        module = self.start.replace(".", "/")
+        own = (f"{module}.py", f"{module}/__main__.py")
+        starts = (self.start,) if self.kind == "script" else own
+        return (*starts, *([self.config] if self.config else []))
+
 
 def entry_of(recipe: Recipe) -> Entry:
     """Say what a recipe's service runs.

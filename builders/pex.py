@@ -23,6 +23,7 @@ from builders.launch import (
     launch,
     state_links,
 )
+from builders.state_checks import check_state
 from builders.step import Step
 from store.names import store_name
 
@@ -40,7 +41,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
     Raises:
         LockError: the lock is missing, stale or not one.
-        InputError: the service is not one that Python runs.
+        InputError: the service is not one that Python runs, or its state cannot be laid.
     """
     requirements, lock = env.locked(recipe, source, project)
     return (
@@ -73,6 +74,7 @@ def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
 
 def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
     entry = entry_of(recipe)
+    check_state(recipe, source, entry.files)
     serve = f"{OWN_PATH}/.sealift/serve.py"
     return Step(
         key=recipe.name,

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from builders.document import load
 from builders.fields import RecipeError, mapping, nearest
 from builders.recipe import Kind, Recipe
+from builders.recipe_kinds import DEFAULT_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_OWN = "copy toolchains/, services/ and their locks/ from sealift's own recipes/"
 
 
 def check(recipes: Mapping[str, Recipe]) -> None:
@@ -42,8 +45,8 @@ def _check_inputs(recipe: Recipe, recipes: Mapping[str, Recipe]) -> None:
         if name not in recipes:
             raise RecipeError(
                 f"recipe {recipe.name!r} needs {name!r} as its {part}, and there is no such recipe",
-                where=_where(recipe, "inputs", part),
-                hint=nearest(name, recipes.keys()),
+                where=said_at(recipe, "inputs", part),
+                hint=_OWN if name in DEFAULT_INPUTS else nearest(name, recipes.keys()),
             )
 
 
@@ -60,7 +63,7 @@ def _check_circles(recipes: Mapping[str, Recipe]) -> None:
         roles = [role for role, name in recipes[circle[0]].inputs.items() if name == circle[1]]
         raise RecipeError(
             f"recipes need each other in a circle: {' → '.join(circle)}",
-            where=_where(recipes[circle[0]], "inputs", *roles[:1]),
+            where=said_at(recipes[circle[0]], "inputs", *roles[:1]),
             hint="take one of these inputs out",
         ) from None
 
@@ -72,7 +75,7 @@ def _check_release(release: Recipe, recipes: Mapping[str, Recipe]) -> None:
             what = "has neither `service` nor `route`" if name in recipes else "does not exist"
             raise RecipeError(
                 f"release member {name!r} {what}",
-                where=_where(release, "services"),
+                where=said_at(release, "services"),
                 hint=nearest(name, [other for other in recipes if _runs(recipes[other])]),
             )
         for claim in _claims(recipes[name]):
@@ -91,7 +94,7 @@ def _claims(recipe: Recipe) -> list[str]:
 
 def _clash(claim: str, one: Recipe, other: Recipe) -> RecipeError:
     key = claim.partition(" ")[0]
-    place = _where(other, "service", key) if other.service else _where(other, key)
+    place = said_at(other, "service", key) if other.service else said_at(other, key)
     return RecipeError(
         f"{claim} is claimed by {one.name!r} and by {other.name!r}",
         where=place,
@@ -100,9 +103,12 @@ def _clash(claim: str, one: Recipe, other: Recipe) -> RecipeError:
     )
 
 
-def _where(recipe: Recipe, *keys: str) -> str:
+def said_at(recipe: Recipe, *keys: str) -> str:
     """Find again where something is said, or would be; only errors ask."""
-    node = load(recipe.file)
+    try:
+        node = load(recipe.file)
+    except RecipeError:  # it changed since
+        return str(recipe.file)
     for key in keys:
         inner = mapping(node).get(key)
         if inner is None:

@@ -126,6 +126,8 @@ _KINDS: Mapping[Kind, KindRules] = {
         inputs=_PYTHON | {"nginx": "nginx"},
     ),
 }
+DEFAULT_INPUTS = frozenset(name for rules in _KINDS.values() for name in rules.inputs.values())
+"""Recipes that others are built with unless they say otherwise; sealift brings them."""
 _TOOLCHAINS = {"python": _PYTHON_TOOLCHAIN, "node": _NODE_TOOLCHAIN}
 _NAMES = {kind.value: kind for kind in (*_KINDS, Kind.TOOLCHAIN)}
 

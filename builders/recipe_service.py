@@ -8,11 +8,12 @@ from builders.fields import fail, integer, mapping, sequence, string, strings
 from builders.recipe import EMPTY, Service
 from builders.recipe_words import (
     application,
-    environment,
+    carried,
     health,
     missing,
     relative,
     routes,
+    service_environment,
     variable,
 )
 
@@ -23,6 +24,11 @@ KEYS = (
     *("port", "app", "config", "command", "health"),
     *("state", "env", "secrets", "route", "routes"),
 )
+RESERVED = (
+    *("__sealift__.py", "PEX-INFO", "__main__.py", "__pex__", "pex", ".bootstrap", ".deps"),
+    *(".sealift", ".seed", "sealift.json"),
+)
+"""Names at the top of an artefact that it needs for itself."""
 
 
 def service(node: Node) -> Service:
@@ -43,7 +49,7 @@ def service(node: Node) -> Service:
         config=relative(values["config"]) if "config" in values else None,
         command=_command(values["command"]) if "command" in values else (),
         state=_state(values["state"]) if "state" in values else (),
-        env=environment(values["env"]) if "env" in values else EMPTY,
+        env=service_environment(values["env"]) if "env" in values else EMPTY,
         secrets=_secrets(values),
         routes=routes(values, web=False),
     )
@@ -68,13 +74,20 @@ def _command(node: Node) -> tuple[str, ...]:
     words = sequence(node)
     if not words:
         raise fail(node, "the command is empty")
-    return tuple(string(word) for word in words)
+    for word in words:
+        string(word)
+    return tuple(carried(word) for word in words)
 
 
 def _state(node: Node) -> tuple[str, ...]:
     """Read paths that live outside of the store: none may lie in another."""
     paths = strings(node, relative)
     for at, path in enumerate(paths):
+        if path.partition("/")[0] in RESERVED:
+            expected = f"none of {', '.join(RESERVED)}"
+            raise fail(
+                node.items[at], f"state {path!r} is a name of sealift's own", expected=expected
+            )
         for other in paths:
             if other != path and f"{path.rstrip('/')}/".startswith(f"{other.rstrip('/')}/"):
                 raise fail(node.items[at], f"state {path!r} lies in state {other!r}")

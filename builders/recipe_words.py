@@ -42,6 +42,9 @@ _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
 _NPM = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*\Z")
+_PROBES = {"http": "http: /path", "tcp": "tcp: true", "websocket": "websocket: /path"}
+_OWN_PATH = "/.well-known/sealift"
+"""Where the web server answers for sealift itself."""
 
 
 def name_fault(name: str) -> str | None:
@@ -162,8 +165,40 @@ def environment(node: Node) -> Mapping[str, str]:
     return MappingProxyType({name: text(value) for name, value in values.items()})
 
 
+def service_environment(node: Node) -> Mapping[str, str]:
+    """Read the environment of a running service, which its service manager must carry.
+
+    supervisord's configuration knows no escapes in a value, takes quotes off either end, and
+    holds nothing that is not printable.
+    """
+    found = environment(node)
+    for key, value in node.entries:
+        told = found[key.text]
+        carried(value)
+        if told.strip("\"'") != told or ("'" in told and '"' in told):
+            raise fail(
+                value,
+                f"the service manager cannot carry the value of {key.text}",
+                expected="no quotes at the ends, and not both kinds",
+                got=repr(told),
+            )
+    return found
+
+
+def carried(node: Node) -> str:
+    """Read a text that stands in the service manager's configuration as it is."""
+    said = text(node)
+    if not said.isprintable():
+        reason = "the service manager cannot carry a character that is not printable"
+        raise fail(node, reason, got=repr(said))
+    return said
+
+
 def health(node: Node) -> Health:
     """Read a health check: one probe, and perhaps a timeout in seconds."""
+    if node.sort == "str" and node.text in _PROBES:
+        hint = f"health: {{{_PROBES[node.text]}}}"
+        raise fail(node, "wrong type", expected="a mapping", got=str(node), hint=hint)
     values = mapping(node, ("http", "tcp", "websocket", "timeout"))
     given = [probe for probe in Probe if probe.value in values]
     if len(given) != 1:
@@ -195,12 +230,20 @@ def request_path(node: Node) -> str:
     return path
 
 
+def route_path(node: Node) -> str:
+    """Read the path of a route, which may be any but sealift's own."""
+    path = request_path(node)
+    if f"{path}/".startswith(f"{_OWN_PATH}/"):
+        raise fail(node, f"route {path!r} is sealift's own", hint="choose another path")
+    return path
+
+
 def service_route(node: Node) -> Route:
     """Read a location that leads to a service: its path, or a mapping."""
     if node.sort != "map":
-        return Route(request_path(node))
+        return Route(route_path(node))
     values = mapping(node, ("path", "strip", "upgrade", "timeout", "body_limit"))
-    path = request_path(_required(node, values, "path"))
+    path = route_path(_required(node, values, "path"))
     route = Route(
         path,
         strip="strip" in values and boolean(values["strip"]),
@@ -216,7 +259,7 @@ def service_route(node: Node) -> Route:
 def web_route(node: Node) -> Route:
     """Read a location that shows a web root: a path that ends with a slash."""
     inner = _required(node, mapping(node, ("path",)), "path") if node.sort == "map" else node
-    path = request_path(inner)
+    path = route_path(inner)
     if not path.endswith("/"):
         raise fail(inner, f"route {path!r} of a web root", expected="a slash at its end")
     return Route(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builders import env, wheel
 from builders.launch import OWN_PATH, Entry, about, direct, entry_of, launch, state_links
+from builders.state_checks import check_state
 from builders.step import Step
 from store.names import store_name
 
@@ -34,7 +35,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
     Raises:
         LockError: the lock is missing, stale or not one.
-        InputError: the service is not one that Python runs.
+        InputError: the service is not one that Python runs, or its state cannot be laid.
     """
     requirements, lock = env.locked(recipe, source, project)
     return (
@@ -46,6 +47,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
 def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
     entry = entry_of(recipe)
+    check_state(recipe, source, entry.files)
     archive = f"{recipe.name}.pyz"
     return Step(
         key=recipe.name,

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from builders.fields import RecipeError
 from builders.loader import load_recipe, load_recipes
 from builders.recipe import Health, Kind, Probe, Recipe, Route, SourceSpec
+from builders.recipe_service import RESERVED
 from builders.recipe_words import LONGEST_NAME, name_fault
+from builders.scripts import pex
 
 PEX = """\
 kind: pex
@@ -52,6 +54,18 @@ def site(folder: Path, **recipes: str) -> Path:
     for name, text in recipes.items():
         write(folder, name, text)
     return folder
+
+
+def test_the_names_that_state_may_not_have_are_those_of_the_artefact() -> None:
+    assert RESERVED == pex.RESERVED
+
+
+def test_a_missing_toolchain_says_where_to_have_it_from(tmp_path: Path) -> None:
+    site(tmp_path, backend=PEX)
+    (tmp_path / "toolchains" / "base.yaml").unlink()
+    error = refused_all(tmp_path)
+    assert "needs 'base' as its base" in error.reason
+    assert "copy toolchains/, services/" in str(error.hint)
 
 
 def refused_all(folder: Path) -> RecipeError:
@@ -322,6 +336,61 @@ WRONG = {
     "probe that never ends": (in_service("    timeout: 99999"), "8:14", "out of range", None),
     "state that climbs": (in_service("  state: [../x]"), "8:11", "does not stay", None),
     "absolute state": (in_service("  state: [/var/x]"), "8:11", "does not stay", None),
+    "state with the artefact's own name": (
+        in_service("  state: [data/, .sealift/x]"),
+        "8:18",
+        "'.sealift/x' is a name of sealift's own",
+        None,
+    ),
+    "state that is the artefact's own": (
+        in_service("  state: [sealift.json]"),
+        "8:11",
+        "'sealift.json' is a name of sealift's own",
+        None,
+    ),
+    "state twice with a slash": (in_service("  state: [logs, logs/]"), "8:11", "lies in", None),
+    "environment with both quotes": (
+        in_service("  env: {A: x, B: 'a\"b''c'}"),
+        "8:18",
+        "cannot carry the value of B",
+        None,
+    ),
+    "environment with a quote at its end": (
+        in_service("  env: {A: ab'}"),
+        "8:12",
+        "cannot carry the value of A",
+        None,
+    ),
+    "environment that is not printable": (
+        in_service("  env: {A: a\u00a0b}"),
+        "8:12",
+        "not printable",
+        None,
+    ),
+    "command that is not printable": (
+        PEX.replace("app: app:app", "command: [python, 'x\u00a0.py']"),
+        "5:21",
+        "not printable",
+        None,
+    ),
+    "health in one word": (
+        PEX.replace("health:\n    http: /api/health", "health: tcp"),
+        "6:11",
+        "wrong type",
+        "health: {tcp: true}",
+    ),
+    "route of sealift's own": (
+        in_service("  route: /.well-known/sealift/x"),
+        "8:10",
+        "is sealift's own",
+        "choose another path",
+    ),
+    "web root at sealift's own": (
+        DIST.replace("/web/", "/.well-known/sealift/"),
+        "3:8",
+        "is sealift's own",
+        "choose another path",
+    ),
     "state twice": (in_service("  state: [logs, logs]"), "8:17", "listed twice", None),
     "state in state": (in_service("  state: [logs/, logs/a]"), "8:18", "lies in state", None),
     "secrets with values": (

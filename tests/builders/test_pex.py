@@ -451,6 +451,34 @@ def test_what_may_work_is_let_pass(site: Site, store: LocalStore, change: dict[s
     assert result.ok, reasons(result)
 
 
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("app.py/db/", "lies below 'app.py', which is a file"),
+        ("data.txt/x", "lies below 'data.txt', which is a file"),
+        ("app.py", "holds the service's code: app.py"),
+        ("inner/helper.py", "holds the service's code: inner/helper.py"),
+        ("inner/", "holds the service's code: inner/__init__.py"),
+        ("gunicorn_config.py", "holds the service's code: gunicorn_config.py"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.PEX, Kind.SHIV])
+def test_state_that_cannot_be_is_refused_before_a_build(
+    site: Site, state: str, says: str, kind: Kind
+) -> None:
+    recipe = site.service("app", FILES, kind=kind, **{**SERVICE, "state": (state,)})
+    site.pin(recipe, TOP, gunicorn())
+    with pytest.raises(InputError) as caught:
+        site.steps("app")
+    assert says in caught.value.reason
+    assert caught.value.hint
+
+
+def test_state_may_have_scripts_beside_its_data(site: Site) -> None:
+    service(site, {**FILES, "database/make.py": ""}, state=("database", "new/x.db"))
+    assert site.steps("app")
+
+
 def test_state_may_not_lie_in_what_the_artefact_has(site: Site, store: LocalStore) -> None:
     service(site, state=(".sealift/x",))
     assert "state '.sealift/x' lies where" in reasons(site.build(store, "app"))
