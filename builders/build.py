@@ -139,7 +139,7 @@ class Build:
     def error(self, reason: str) -> BuildError:
         """Make the error of a failed build, with the end of the log."""
         return BuildError(
-            f"{self.step.key}: {logs.plain(reason)}",
+            f"{self.step.title}: {logs.plain(reason)}",
             where=str(self.log_file),
             hint=f"sealift log {self.step.key}",
             lines=self._tail(),
@@ -199,7 +199,9 @@ class Build:
         """
         if shutil.disk_usage(self.work).free < _ROOM:
             raise DiskFullError(
-                f"{self.step.key}: the disk is full", where=str(self.work), hint="sealift store gc"
+                f"{self.step.title}: the disk is full",
+                where=str(self.work),
+                hint="sealift store gc",
             )
 
     def _etc(self) -> Path:

@@ -111,7 +111,7 @@ def _judge(workshop: Workshop, task: Task, path: StorePath, out: Path) -> None:
         return
     difference = first_difference(workshop.store.real(path), out)
     raise DifferenceError(
-        f"{task.step.key}: built again, it is another",
+        f"{task.step.title}: built again, it is another",
         where=str(difference) if difference is not None else str(path),
         expected=info.nar_sha256,
         got=digest.hex(),

@@ -49,8 +49,15 @@ class Event:
     total: int = 0
     log: str | None = None
     path: str | None = None
+    title: str = ""
+    """The key as people read it, where that differs."""
     time: float = field(default=0.0, compare=False)
     """Seconds since the epoch, for the reader's clock."""
+
+    @property
+    def shown(self) -> str:
+        """What to call the step."""
+        return self.title or self.key
 
     def to_json(self) -> dict[str, Any]:
         """Give the record of `--json`: facts that are not empty."""

@@ -7,15 +7,17 @@ be built has no derivation yet: what can be said of it is which of them come fir
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from builders.derive import FETCH
+from builders.logs import plain
 from store.derivation import Derivation, changes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from builders.plan import Plan
     from builders.resolve import Resolver
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 SOURCES = "sources"
 """The memo that holds each built source tree's files, by the tree's digest."""
 _SHOWN = 5
+_LONG = 40
+_SECRET = re.compile(
+    r"secret|token|passw|passphrase|pwd|credential|private|(?:[._]|^)(?:\w*_)?(?:key|auth|salt|dsn)"
+    r"(?:_\w*)?$|apikey",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]*@|PRIVATE KEY")
 
 
 class Action(StrEnum):
@@ -44,6 +53,8 @@ class Decision:
     reasons: tuple[str, ...]
     size: int | None = None
     """Bytes of a download, where the lock knows."""
+    title: str = ""
+    """The key as people read it."""
 
     @property
     def why(self) -> str:
@@ -83,7 +94,8 @@ def _decide(
 ) -> Decision:
     size = step.download.size if step.download is not None else None
     action = Action.FETCH if step.builder == FETCH else Action.BUILD
-    return Decision(step.key, step.name, action, _reasons(step, resolver, store, missing), size)
+    reasons = _reasons(step, resolver, store, missing)
+    return Decision(step.key, step.name, action, reasons, size, step.title)
 
 
 def _reasons(
@@ -97,7 +109,7 @@ def _reasons(
     reasons = _compare(old, step, resolver, store, pending)
     if not reasons and step.key in missing:
         return ("its output is no longer in the store",)
-    return (*reasons, *_first(step, pending))
+    return (*reasons, *_first(step, pending, resolver))
 
 
 def _compare(
@@ -120,7 +132,7 @@ def _spell(change: str, old: Derivation, new: Derivation, step: Step, store: Loc
         case "input":
             told = f"input {name} changed: {_base(old.inputs, name)} → {_base(new.inputs, name)}"
         case "argument":
-            told = f"argument changed: {name}"
+            told = _spell_argument(name, _arguments(old), _arguments(new))
         case "script":
             told = f"builder's script changed: {step.script}"
         case "version":
@@ -144,14 +156,52 @@ def _spell_source(digest: str | None, tree: SourceTree | None, store: LocalStore
     return f"source changed: {files} ({shown})"
 
 
+def _arguments(derivation: Derivation) -> dict[str, Any]:
+    arguments: dict[str, Any] = json.loads(derivation.to_json())["arguments"]
+    return arguments
+
+
+def _spell_argument(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Name the values that differ, however deep they lie."""
+    found = [*_leaves(name, old.get(name), new.get(name))]
+    more = ", …" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
+
+
+def _leaves(path: str, old: object, new: object) -> Iterator[str]:
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _leaves(f"{path}.{key}", old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for place, pair in enumerate(zip(old, new, strict=True)):
+            yield from _leaves(f"{path}[{place}]", *pair)
+    else:
+        shown = path.removeprefix("about.")
+        values = _value(old), _value(new)
+        hidden = _SECRET.search(path) or any(_SECRET_VALUE.search(value) for value in values)
+        yield f"{shown}: changed" if hidden else f"{shown}: {_cut(values[0])} → {_cut(values[1])}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    return plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
 def _base(inputs: Mapping[str, str], role: str) -> str:
     return inputs[role].rpartition("/")[2] if role in inputs else "none"
 
 
-def _first(step: Step, pending: Collection[str]) -> tuple[str, ...]:
+def _first(step: Step, pending: Collection[str], resolver: Resolver) -> tuple[str, ...]:
     keys = sorted({step.inputs[role] for role in pending})
     if not keys:
         return ()
-    shown = ", ".join(keys[:_SHOWN])
+    shown = ", ".join(resolver.title(key) for key in keys[:_SHOWN])
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return (f"to be made first: {shown}{more}",)

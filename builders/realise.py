@@ -131,8 +131,11 @@ def _check(schedule: Schedule, workshop: Workshop, result: Result) -> Result:
             failures.append(Failure(key, error, (key,)))
         kind = EventKind.CHECKED if error is None else EventKind.FAILED
         detail = "" if error is None else error.reason
-        name = verdict.task.step.name
-        workshop.observe(Event(kind, key, name, verdict.seconds, detail, time=time.time()))
+        step, now = verdict.task.step, time.time()
+        title = step.title if step.title != key else ""
+        workshop.observe(
+            Event(kind, key, step.name, verdict.seconds, detail, time=now, title=title)
+        )
 
     check(workshop, schedule.finished_builds(), jobs=schedule.jobs, told=told)
     return replace(result, checked=tuple(checked), failures=tuple(failures))

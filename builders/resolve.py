@@ -73,6 +73,11 @@ class Resolver:
             if not self._lacking[user]:
                 self._ready.append(user)
 
+    def title(self, key: str) -> str:
+        """Spell a key as people read it."""
+        step = self._plan.steps.get(key)
+        return key if step is None else step.title
+
     def users(self, key: str) -> list[str]:
         """Name the steps that have this one as an input."""
         return self._users[key]

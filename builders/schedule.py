@@ -221,7 +221,7 @@ class Schedule:
         for user in self._resolver.downstream(key):
             if user not in self.tally.skipped:
                 self.tally.skipped[user] = key
-                self._tell(EventKind.SKIPPED, user, detail=key)
+                self._tell(EventKind.SKIPPED, user, detail=self._resolver.title(key))
         if self._stopping and self._downloads is not None:
             self._fetching -= {each.step.key for each in self._downloads.cancel()}
 
@@ -249,7 +249,7 @@ class Schedule:
         first, *others = [*self._resolver.unsettled(key), ""]
         if first:
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            self._tell(EventKind.WAITING, key, detail=first + more)
+            self._tell(EventKind.WAITING, key, detail=self._resolver.title(first) + more)
 
     def _tell(
         self,
@@ -271,6 +271,7 @@ class Schedule:
                 detail,
                 size=size,
                 path=str(self._shop.store.real(path)) if path is not None else None,
+                title=step.title if step is not None and step.title != key else "",
                 time=time.time(),
             )
         )

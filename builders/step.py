@@ -6,6 +6,7 @@ output paths, derives, looks up, and only then builds. Values only.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from builders.recipe import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_DIGEST = re.compile(r"(?<=:)[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +84,9 @@ class Step:
     source: SourceTree | None = None
     download: Download | None = None
     runtime: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The key as people read it: a digest in it cut, and who asked first instead."""
+        short = _DIGEST.sub(lambda found: f"{found[0][:8]}…", self.key)
+        return self.key if short == self.key else f"{short} ({self.recipe})"

@@ -145,11 +145,13 @@ class Workshop:
 
     def _builder(self, step: Step) -> Builder:
         if step.builder not in self.builders:
-            raise BuildError(f"{step.key}: nothing is known to build {step.builder!r}")
+            raise BuildError(f"{step.title}: nothing is known to build {step.builder!r}")
         return self.builders[step.builder]
 
     def _tell(self, kind: EventKind, task: Task, *, log: str) -> None:
-        self.observe(Event(kind, task.step.key, task.step.name, log=log, time=time.time()))
+        step, now = task.step, time.time()
+        title = step.title if step.title != step.key else ""
+        self.observe(Event(kind, step.key, step.name, log=log, time=now, title=title))
 
 
 @contextmanager
@@ -215,7 +217,7 @@ def _faults(build: Build) -> Iterator[None]:
 def _check_output(build: Build) -> None:
     if not os.path.lexists(build.out):  # a link to nowhere is an output too
         raise OutputError(
-            f"{build.step.key}: the builder ended well but made nothing",
+            f"{build.step.title}: the builder ended well but made nothing",
             where=str(build.log_file),
             expected=build.inside(build.out),
         )

@@ -105,10 +105,10 @@ class Tally:
             case EventKind.PLANNED:
                 self.total = event.total
             case EventKind.STARTED:
-                self.waiting.pop(event.key, None)
-                self.running[event.key] = time.monotonic()
+                self.waiting.pop(event.shown, None)
+                self.running[event.shown] = time.monotonic()
             case EventKind.WAITING:
-                self.waiting[event.key] = event.detail
+                self.waiting[event.shown] = event.detail
             case EventKind.FETCHED:
                 self.fetched += 1
                 self.size += event.size
@@ -128,20 +128,20 @@ class Tally:
 
     def _end(self, event: Event) -> None:
         self.done += 1
-        self.running.pop(event.key, None)
-        self.waiting.pop(event.key, None)
+        self.running.pop(event.shown, None)
+        self.waiting.pop(event.shown, None)
 
 
 def _line(event: Event) -> str | None:
     match event.kind:
         case EventKind.FINISHED:
-            return f"built     {event.key:<40} {event.seconds:6.1f} s"
+            return f"built     {event.shown:<40} {event.seconds:6.1f} s"
         case EventKind.CHECKED:
-            return f"identical {event.key:<40} {event.seconds:6.1f} s"
+            return f"identical {event.shown:<40} {event.seconds:6.1f} s"
         case EventKind.FAILED:
-            return f"failed    {event.key:<40} {quote(event.detail)}"
+            return f"failed    {event.shown:<40} {quote(event.detail)}"
         case EventKind.SKIPPED:
-            return f"skipped   {event.key:<40} {event.detail} failed"
+            return f"skipped   {event.shown:<40} {event.detail} failed"
     return None
 
 

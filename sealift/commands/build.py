@@ -144,7 +144,9 @@ def _explain(result: Result, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(decision.to_json()))
         else:
-            click.echo(f"{decision.action.value:<7} {decision.key:<44} {decision.why}")
+            click.echo(
+                f"{decision.action.value:<7} {decision.title or decision.key:<44} {decision.why}"
+            )
     if result.ok and not (as_json or result.decisions):
         click.echo("nothing to do", err=True)
 

@@ -348,6 +348,57 @@ class TestFetching:
         assert not fresh.store.paths()
 
 
+def service(**facts: object) -> dict[str, object]:
+    """Describe a service as `sealift.json` does."""
+    return {"format": 1, "service": {"port": 5010, "routes": [{"timeout": 60}], **facts}}
+
+
+NESTED = {
+    "env": (
+        service(env={"USAGE_DAYS": "30", "A": "1"}),
+        service(env={"USAGE_DAYS": "31", "A": "1"}),
+        "service.env.USAGE_DAYS: 30 → 31",
+    ),
+    "port": (service(), service(port=5011), "service.port: 5010 → 5011"),
+    "one more": (service(env={}), service(env={"A": "1"}), "service.env.A: none → 1"),
+    "in a list": (
+        service(),
+        service(routes=[{"timeout": 90}]),
+        "service.routes[0].timeout: 60 → 90",
+    ),
+    "a longer list": (
+        service(state=["logs/"]),
+        service(state=["logs/", "database/"]),
+        'service.state: ["logs/"] → ["logs/", "database/"]',
+    ),
+    "much": (
+        service(env={"A": "x" * 100}),
+        service(env={"A": "\x1b[31my"}),
+        f"service.env.A: {'x' * 39}… → y",
+    ),
+    "many": (
+        service(env={str(n): "a" for n in range(7)}),
+        service(env={str(n): "b" for n in range(7)}),
+        ", ".join(f"service.env.{n}: a → b" for n in range(5)) + ", …",
+    ),
+    "a secret": (
+        service(env={"API_TOKEN": "hush"}),
+        service(env={"API_TOKEN": "psst"}),
+        "service.env.API_TOKEN: changed",
+    ),
+    "a key": (
+        service(env={"AWS_ACCESS_KEY_ID": "hush"}),
+        service(env={"AWS_ACCESS_KEY_ID": "psst"}),
+        "service.env.AWS_ACCESS_KEY_ID: changed",
+    ),
+    "a secret in an address": (
+        service(env={"DATABASE": "redis://me:hush@host/0"}),
+        service(env={"DATABASE": f"redis://me:{'psst' * 20}@host/0"}),
+        "service.env.DATABASE: changed",
+    ),
+}
+
+
 class TestDryRun:
     def test_nothing_is_done(self, fresh: Bench, registry: Registry) -> None:
         steps = [
@@ -397,10 +448,32 @@ class TestDryRun:
         changed = [text("a", "2"), replace(text("b", "x", "a"), version=2, script="wheel.py")]
         assert set(reasons(fresh.build(changed, dry_run=True))["b"]) == {
             f"input a changed: {before} → {after}",
-            "argument changed: text",
+            "text: b → x",
             "builder changed: text 1 → 2",
             "builder's script changed: wheel.py",
         }
+
+    @pytest.mark.parametrize(("old", "new", "said"), NESTED.values(), ids=NESTED)
+    def test_what_differs_deep_in_an_argument(
+        self, fresh: Bench, old: object, new: object, said: str
+    ) -> None:
+        def step(value: object) -> Step:
+            return replace(text("a", "a"), arguments={"text": "a", "about": value})
+
+        fresh.build([step(old)])
+        assert reasons(fresh.build([step(new)], dry_run=True)) == {"a": (said,)}
+
+    def test_a_digest_says_nothing_so_who_asked_is_named(self, fresh: Bench) -> None:
+        key = f"modules:{'9da6f90a' * 5}"
+        modules = replace(shell(key, "exit 1"), name="modules", recipe="frontend_3010")
+        top = replace(text("top", "x"), inputs={"modules": key})
+        [_, *decisions] = fresh.build([modules, top], dry_run=True).decisions
+        assert decisions[0].title == "modules:9da6f90a… (frontend_3010)"
+        [failure] = fresh.build([modules, top]).failures
+        assert failure.error.reason.startswith("modules:9da6f90a… (frontend_3010): ")
+        assert failure.error.hint == f"sealift log {key}"
+        [skipped] = [event for event in fresh.events if event.kind is EventKind.SKIPPED]
+        assert skipped.detail == "modules:9da6f90a… (frontend_3010)"
 
     def test_what_was_collected(self, fresh: Bench) -> None:
         result = fresh.build([text("a", "1")])
