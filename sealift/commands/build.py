@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift import evaluation
+from sealift.complete import targets
 from sealift.options import as_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ ALL = "all"
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="all | NAME...")
+@click.argument("names", nargs=-1, metavar="all | NAME...", shell_complete=targets)
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Builds at once; one per core.")
 @click.option("--keep-going", "-k", is_flag=True, help="Go on with what does not need a failure.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched and built, and why.")

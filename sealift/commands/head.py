@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.commands.deploy import telling
+from sealift.complete import service_names
 from sealift.options import as_json, host
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from deploy.status import HeadStatus, ServiceStatus
     from sealift.site import Location
 
-names = click.argument("names", nargs=-1)
+names = click.argument("names", nargs=-1, shell_complete=service_names)
 
 
 @click.command()
@@ -149,7 +150,7 @@ def restart(location: Location, names: tuple[str, ...], host: str | None) -> Non
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=service_names)
 @click.option("--follow", "-f", is_flag=True, help="Go on as lines come.")
 @click.option("--lines", "-n", default=40, show_default=True, help="How many of each log.")
 @host

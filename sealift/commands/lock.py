@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sealift.complete import recipe_names
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=recipe_names)
 @click.option("--check", is_flag=True, help="Write nothing; fail if a lock would change.")
 @click.pass_obj
 def lock(location: Location, names: tuple[str, ...], *, check: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sealift.complete import recipe_names
 from sealift.options import as_json
 from store.errors import InputError
 
@@ -55,7 +56,7 @@ def _built(site: Site, name: str) -> StorePath | None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=recipe_names)
 @as_json
 @click.pass_obj
 def show(location: Location, name: str, *, as_json: bool) -> None:
@@ -110,7 +111,7 @@ def find_recipe(site: Site, name: str) -> Recipe:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=recipe_names)
 @click.pass_obj
 def log(location: Location, name: str) -> None:
     """Print the newest build log of a recipe or of a step, kept also on failure.
@@ -134,7 +135,9 @@ def log(location: Location, name: str) -> None:
 
 
 @click.command("path-info")
-@click.argument("names", nargs=-1, required=True, metavar="NAME|PATH...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME|PATH...", shell_complete=recipe_names
+)
 @click.option("--closure", is_flag=True, help="Also all that it refers to.")
 @click.option("--size", is_flag=True, help="Sizes, and their sum.")
 @as_json
@@ -160,8 +163,8 @@ def path_info(
 
 
 @click.command("why-depends")
-@click.argument("what", metavar="NAME|PATH")
-@click.argument("needed", metavar="NAME|PATH")
+@click.argument("what", metavar="NAME|PATH", shell_complete=recipe_names)
+@click.argument("needed", metavar="NAME|PATH", shell_complete=recipe_names)
 @click.pass_obj
 def why_depends(location: Location, what: str, needed: str) -> None:
     """Show the shortest chain of references from one store path to another."""
