@@ -116,7 +116,7 @@ class Fetcher:
         faults: dict[str, AttemptError] = {}
         for url in self._turns(download.urls, faults):
             try:
-                return self._attempt(url, pin, part, download.size)
+                return self._attempt(url, pin, part, download.size, name)
             except AttemptError as fault:
                 faults[url] = fault
         raise _failure(name, pin, faults, hint)
@@ -151,7 +151,7 @@ class Fetcher:
                 self._pause(self._patience.delay(turn))
             yield from hopeful
 
-    def _attempt(self, url: str, pin: Digest, path: Path, size: int | None) -> int:
+    def _attempt(self, url: str, pin: Digest, path: Path, size: int | None, name: str) -> int:
         with path.open("ab+") as file:
             part = _Part(file, pin.algorithm, hashlib.new(pin.algorithm))
             part.load()
@@ -161,7 +161,8 @@ class Fetcher:
                 self._receive(url, part, self._patience.limit if size is None else size)
             if part.hasher.digest() == pin.value:
                 return part.size
-            got = f"{sri(Digest(pin.algorithm, part.hasher.digest()))} ({part.size} bytes)"
+            found = Digest(pin.algorithm, part.hasher.digest())
+            got = f"{_spelled(found, name)} ({part.size} bytes)"
             part.clear()
         raise OtherBytesError(got, passing=resumed)
 
@@ -182,13 +183,20 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
+def _spelled(digest: Digest, name: str) -> str:
+    """Spell a hash as the lock does that pins the file: of Python packages in base 16."""
+    if name.endswith(".whl") and digest.algorithm == "sha256":
+        return digest.value.hex()
+    return sri(digest)
+
+
 def _failure(name: str, pin: Digest, faults: Mapping[str, AttemptError], hint: str) -> Error:
     for url, fault in faults.items():
         if isinstance(fault, OtherBytesError):
             return MismatchError(
                 f"{name!r} is not what the lock pins",
                 where=bare(url),
-                expected=sri(pin),
+                expected=_spelled(pin, name),
                 got=fault.got,
                 hint=hint or None,
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from builders.ignore import Patterns, parse
 from builders.secrets_scan import Finding, scan
 from builders.source_errors import SecretError, SourceError
+from builders.source_links import check_links
 from builders.source_rules import Scope, ignored, rules_of
 from builders.stat_cache import Stamp, settled, stamp, stamp_of
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LARGEST_SCANNED = 16 << 20
 """Bytes: larger files are hashed in pieces and not searched for private keys."""
+LARGEST_TAKEN = 512 << 20
+"""Bytes: larger files go in only if `include` names them, since nobody means them to be code."""
 
 _ATTEMPTS = 3
 
@@ -70,6 +73,8 @@ def walk(
             where=root,
             hint="see `include`, `exclude` and the .gitignore files",
         )
+    links = {path: target for path, _, _, _, target in walker.seen.files if target is not None}
+    check_links(root, (row[0] for row in walker.seen.files), links)
     walker.seen.files.sort(key=lambda row: str(row[0]))
     return walker.seen
 
@@ -88,6 +93,7 @@ class _Walker:
         self.seen = Seen()
         self.findings: list[Finding] = []
         self._rules = rules_of(spec)
+        self._named = {glob.removeprefix("/") for glob in spec.include}
         self._root = root
         self._top = top
         self._prefix = _prefix(top, root)
@@ -158,6 +164,15 @@ class _Walker:
         if known is not None and stamp(full) == known[1]:
             self.seen.files.append(list(known))
             return
+        size = os.lstat(full).st_size
+        if size > LARGEST_TAKEN and path not in self._named:
+            raise SourceError(
+                f"{path!r} is too large for a source",
+                where=full,
+                expected=f"at most {LARGEST_TAKEN >> 20} MiB, unless `include` has its path",
+                got=f"{size >> 20} MiB",
+                hint=f"leave it out: exclude: [{path}]; if it must go in: include: [{path}]",
+            )
         found, sha = self._hash(path, full)
         executable = bool(found[0] & 0o100)
         self.seen.files.append([path, settled(found, self._now), executable, sha, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -167,19 +168,23 @@ def test_mirrors_are_tried_in_order(registry: Registry, fetcher: Fetcher, part: 
     assert [path for path, _ in registry.asked] == ["/second", "/third"]
 
 
+@pytest.mark.parametrize(
+    ("name", "spell"),
+    [("six-1.0.whl", lambda data: hashlib.sha256(data).hexdigest()), ("six.tgz", integrity)],
+)
 def test_other_bytes_from_every_mirror_is_a_mismatch(
-    registry: Registry, fetcher: Fetcher, part: Path
+    registry: Registry, fetcher: Fetcher, part: Path, name: str, spell: Callable[[bytes], str]
 ) -> None:
     wrong = b"something else"
     url = registry.put("/file", wrong)
     pinned = Download((registry.url + "/gone", url), integrity(CONTENT))
     with pytest.raises(MismatchError) as caught:
-        fetcher.fetch(pinned, part, name="six-1.0.whl", hint="sealift lock six")
+        fetcher.fetch(pinned, part, name=name, hint="sealift lock six")
     error = caught.value
     assert error.slug == "hash-mismatch"
     assert error.where == url
-    assert error.expected == integrity(CONTENT)
-    assert error.got == f"{integrity(wrong)} ({len(wrong)} bytes)"
+    assert error.expected == spell(CONTENT)
+    assert error.got == f"{spell(wrong)} ({len(wrong)} bytes)"
     assert error.hint == "sealift lock six"
     assert not part.read_bytes(), "wrong bytes must not be gone on with"
 

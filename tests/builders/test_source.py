@@ -274,8 +274,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_change_gives_another_digest(tmp_path: Path, change: str) -> None:
     sources = tmp_path / "sources"
-    app = put(sources / "app", "a.py", "b/c.py")
-    (app / "link").symlink_to("a.py")
+    app = put(sources / "app", "a.py", "b/c.py", "always.py")
+    (app / "link").symlink_to("always.py")
     cache = Cache()
     before = see(sources, cache=cache).digest
     CHANGES[change](app)
@@ -403,7 +403,8 @@ def run(file: Path) -> None:
 
 def link(file: Path) -> None:
     if file.parent.is_dir():
-        relink(file, file.name + ".x")
+        top = next(folder for folder in file.parents if (folder / "always.py").is_file())
+        relink(file, os.path.relpath(top / "always.py", file.parent))
 
 
 OPERATIONS: dict[str, Callable[[Path, str], object]] = {
@@ -543,13 +544,64 @@ def test_a_link_that_leads_out_through_a_folder_left_out(tmp_path: Path) -> None
     assert refused(tmp_path).reason == "symbolic link 'link' leads out of the source"
 
 
-def test_links_that_stay_inside_and_links_that_lead_nowhere(tmp_path: Path) -> None:
-    app = put(tmp_path / "app", "a.py", "b/c.py")
+def test_links_that_stay_inside(tmp_path: Path) -> None:
+    app = put(tmp_path / "app", "a.py", "b/c.py", "d/e.py")
     (app / "b" / "up").symlink_to("../a.py")
     (app / "down").symlink_to("b")
-    (app / "dangling").symlink_to("not/yet")
-    (app / "loop").symlink_to("loop")
-    assert names(tmp_path) == ["a.py", "b/c.py", "b/up", "dangling", "down", "loop"]
+    (app / "d" / "beside").symlink_to("../down")
+    assert names(tmp_path) == ["a.py", "b/c.py", "b/up", "d/beside", "d/e.py", "down"]
+
+
+ASTRAY = {
+    "dangling": ({"x": "not/yet"}, "symbolic link 'x' leads nowhere"),
+    "dangling below": ({"b/x": "../a.pyc"}, "symbolic link 'b/x' leads nowhere"),
+    "itself": ({"x": "x"}, "symbolic link 'x' leads round in a circle"),
+    "each other": ({"x": "y", "y": "x"}, "symbolic link 'x' leads round in a circle"),
+    "its own folder": ({"b/x": "."}, "symbolic link 'b/x' leads round in a circle"),
+    "the source": ({"x": "."}, "symbolic link 'x' leads round in a circle"),
+    "a folder above": ({"b/x": ".."}, "symbolic link 'b/x' leads round in a circle"),
+    "folders in each other": (
+        {"b/x": "../d", "d/y": "../b"},
+        "symbolic link 'b/x' leads round in a circle",
+    ),
+    "what is left out": ({"x": "logs/y"}, "symbolic link 'x' leads to 'logs/y', which does not go"),
+}
+
+
+@pytest.mark.parametrize("case", ASTRAY)
+def test_a_link_that_leads_nowhere_or_round(tmp_path: Path, case: str) -> None:
+    app = put(tmp_path / "app", "a.py", "b/c.py", "d/e.py", "logs/y")
+    links, reason = ASTRAY[case]
+    for name, target in links.items():
+        relink(app / name, target)
+    error = refused(tmp_path)
+    assert error.reason.startswith(reason)
+    assert error.hint
+
+
+def test_a_link_may_be_left_out(tmp_path: Path) -> None:
+    app = put(tmp_path / "app", "a.py")
+    (app / "x").symlink_to("nowhere")
+    assert names(tmp_path, SourceSpec("app", exclude=("x",))) == ["a.py"]
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    app = put(tmp_path / "app", "a.py", "data/disk.img")
+    os.truncate(app / "data" / "disk.img", 6 << 30)
+    error = refused(tmp_path)
+    assert error.reason == "'data/disk.img' is too large for a source"
+    assert error.got == "6144 MiB"
+    assert names(tmp_path, SourceSpec("app", exclude=("*.img",))) == ["a.py"]
+
+
+def test_a_huge_file_goes_in_if_its_path_is_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_walk, "LARGEST_TAKEN", 3)
+    put(tmp_path / "app", "a.py", "data/disk.img", content="four")
+    assert "is too large" in refused(tmp_path, SourceSpec("app", include=("*.img",))).reason
+    spec = SourceSpec("app", include=("data/disk.img", "/a.py"))
+    assert names(tmp_path, spec) == ["a.py", "data/disk.img"]
 
 
 def test_a_pipe_and_a_socket_are_refused_and_not_opened(tmp_path: Path) -> None:
