@@ -1,6 +1,6 @@
 """Kind `shiv`: the same service as `builders.pex` makes, started from one self-unpacking file.
 
-The archive unpacks itself beside the service's state at its first start, some seconds once for
+The archive unpacks itself into the service's state at its first start, some seconds once for
 each change; `pex` does without, which is why it is what backends are built with by default.
 """
 
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from builders.recipe import Recipe
     from builders.step import SourceTree
 
-ROOT = "{{state}}/../.cache/{name}"
-"""Where the archive unpacks itself: beside the services' data, for it can always be made anew."""
+ROOT = "{state}/.shiv"
 _OWN = {"SHIV_PREPEND_PYTHONPATH": OWN_PATH}
 """The code that lies beside the archive comes first: its state links lead out of the store."""
 _FLAGS = ("-I", "-u")
-"""Bytecode of what is unpacked may be written: it does not lie in the store."""
+"""Bytecode of what is unpacked may be written: it lies in the state, not in the store."""
 
 
 def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -79,8 +78,7 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
 def _about(recipe: Recipe, entry: Entry) -> Mapping[str, Any]:
     serve = f"{OWN_PATH}/.sealift/serve.py"
     said = about(recipe, (*_FLAGS, serve, *_words(entry), *entry.bind))
-    own = {"SHIV_ROOT": ROOT.format(name=recipe.name), **_OWN}
-    said["service"]["env"] = {**own, **said["service"]["env"]}
+    said["service"]["env"] = {"SHIV_ROOT": ROOT, **_OWN, **said["service"]["env"]}
     return said
 
 

@@ -49,7 +49,6 @@ def environment(path: Path, state: Path) -> dict[str, str]:
 
 def test_the_service_starts_and_unpacks_into_its_state(path: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    state.mkdir()
     env = environment(path, state)
     for _ in range(2):
         done = subprocess.run(
@@ -58,9 +57,7 @@ def test_the_service_starts_and_unpacks_into_its_state(path: Path, tmp_path: Pat
         said = seen(done)
         assert said["said"] == ["beside the code\n", "beside the code\n", "inner", "given"]
         assert said["argv"][1:4] == ["app:app", "--config", "gunicorn_config.py"]
-    cache = tmp_path / ".cache" / "app"
-    (unpacked,) = [entry for entry in cache.iterdir() if entry.name[0] != "."]
-    assert not list(state.iterdir()), "what a site backs up holds its data alone"
+    (unpacked,) = [entry for entry in (state / ".shiv").iterdir() if entry.name[0] != "."]
     assert (unpacked / "site-packages" / "top" / "__init__.py").is_file()
 
 
@@ -118,6 +115,6 @@ def test_two_builds_make_the_same_bytes(site: Site, store: LocalStore) -> None:
 def test_what_deploy_must_know_is_that_of_a_pex(path: Path) -> None:
     facts = about(path)["service"]
     assert facts["cwd"] == "{path}"
-    assert facts["env"]["SHIV_ROOT"] == "{state}/../.cache/app"
+    assert facts["env"]["SHIV_ROOT"] == "{state}/.shiv"
     assert facts["state"] == ["logs/", "database"]
     assert (path / ".seed" / "database" / "schema.sql").is_file()
