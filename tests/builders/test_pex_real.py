@@ -251,6 +251,23 @@ def test_a_pex_runs_without_network_or_sealift(place: Place, tmp_path: Path) -> 
     assert place.store.verify().clean
 
 
+@pytest.mark.parametrize("name", ["by-pex", "by-shiv"])
+def test_python_serves_a_store_path_from_anywhere(place: Place, tmp_path: Path, name: str) -> None:
+    path, port = place.path(name), free_port()
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JWT_SECRET_KEY": "given"}
+    python = place.store.real(place.build("python-3.11").outputs["python-3.11"]) / "bin/python3"
+    argv = [str(python), str(path), "--bind", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(argv, cwd=tmp_path, env=env, start_new_session=True)
+    try:
+        said = Running(path, tmp_path, port, process).ask()
+        assert said["secret"] == "given"
+        assert said["cwd"]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=10)
+    assert place.store.verify().clean
+
+
 def test_every_step_gives_the_same_bytes_again(place: Place) -> None:
     result = place.build("by-pex", "by-shiv", check=True)
     assert result.ok, reasons(result)
