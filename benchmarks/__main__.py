@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchmarks.figure import Figure
 
 GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {"build": build.figures}
+WIDTH = 150
+"""Columns of the table where no terminal says how wide it is."""
 RESULTS = Path(__file__).parent / "results.json"
 
 
@@ -44,7 +46,7 @@ def main(group: str) -> int:
         sys.stderr.write(f"there is no group {group!r}; there are: {', '.join(GROUPS)}\n")
         return 2
     figures: list[Figure] = []
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     for figure in GROUPS[group]():
         figures.append(figure)
         console.print(f"{figure.name}: {figure.ratio:.2f} (bar {figure.bar:g})")

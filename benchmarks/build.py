@@ -61,7 +61,7 @@ def figures() -> Iterator[Figure]:
 def nothing_changed(site: Site, root: Path) -> Figure:
     """`build all` with nothing changed against nix-build of as many trivial derivations."""
     nix = Nix(_made(root / "nix"))
-    count = len(list(site.root.joinpath("var", "gcroots").iterdir()))
+    count = len(list(site.root.joinpath(".sealift", "var", "gcroots").iterdir()))
     expression = nix.trivial(count)
     nix.build(expression)
     return side_by_side(
@@ -300,7 +300,7 @@ def _service(site: Site, path: Path) -> tuple[list[str], dict[str, str]]:
     """Return a service's command and environment, with its state folders made."""
     said = json.loads((path / "sealift.json").read_text())["service"]
     for name in said["state"]:
-        (site.root / "state" / SERVICE / name).mkdir(parents=True, exist_ok=True)
+        (site.root / ".sealift" / "state" / SERVICE / name).mkdir(parents=True, exist_ok=True)
     filled = [
         word.replace("{path}", str(path)).replace("{port}", str(SERVICE_PORT))
         for word in said["command"]

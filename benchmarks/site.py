@@ -32,8 +32,8 @@ class Site:
         """Lay the folder out."""
         shutil.copytree(EXAMPLE, root / "sources")
         settings = (
-            "store_dir: store\n"
-            "state_dir: state\n"
+            "store_dir: .sealift/store\n"
+            "state_dir: .sealift/state\n"
             f"recipes: {REPOSITORY / 'recipes'}\n"
             "sources: sources\n"
             "hosts:\n"
@@ -48,5 +48,5 @@ class Site:
 
     def path(self, name: str) -> Path:
         """Return the store path of a recipe's output, as last built."""
-        links = (self.root / "var" / "gcroots" / name).resolve()
+        links = (self.root / ".sealift" / "var" / "gcroots" / name).resolve()
         return Path(os.fspath(links))

@@ -17,27 +17,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Every `store.errors.Error` becomes one message on stderr and its family's exit code; anything
     else is a bug and shows its traceback.
     """
-    from click.exceptions import Abort, ClickException, Exit
-
-    from sealift.cli import cli
+    from sealift import unchanged
     from store.errors import Error
 
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = cli.main(args=arguments, prog_name="sealift", standalone_mode=False)
+        return 0 if unchanged.answer(words) else _run(words)
     except Error as error:
         from sealift.errors import report
 
         report(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _run(words: list[str]) -> int:
+    """Parse the words and call the command that they name."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    from sealift.cli import cli
+
+    try:
+        code = cli.main(args=words, prog_name="sealift", standalone_mode=False)
     except ClickException as error:
         error.show()
         return error.exit_code
     except Exit as ended:
         return ended.exit_code
-    except (Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted: nothing is left half done; run the command again\n")
-        return INTERRUPTED
+    except Abort:
+        return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted: nothing is left half done; run the command again\n")
+    return INTERRUPTED
 
 
 if __name__ == "__main__":

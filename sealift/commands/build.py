@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,13 +10,12 @@ import click
 from sealift import evaluation
 from sealift.complete import targets
 from sealift.options import as_json
+from sealift.unchanged import NOTHING, asked, show
 
 if TYPE_CHECKING:
     from builders.realise import Result
     from sealift.site import Location, Site
     from store.errors import Error
-
-ALL = "all"
 
 
 @click.command()
@@ -52,7 +50,7 @@ def build(
         plain = not (dry_run or check or fetch_only)
         known = evaluation.recall(site, wanted) if plain and sandbox is None else None
         if known is not None:
-            _show(known, wanted, as_json=as_json, note="nothing to do")
+            _show(known, wanted, as_json=as_json, note=NOTHING)
             return 0
         result = _realise(
             site,
@@ -77,7 +75,7 @@ def _wanted(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the recipes that are asked for; none stands for all of them."""
     if not names:
         raise click.UsageError("Say what to build: `sealift build all`, or names.")
-    return () if ALL in names else names
+    return asked(names)
 
 
 def _realise(
@@ -130,14 +128,10 @@ def _keep(
 
 
 def _show(paths: dict[str, str], wanted: tuple[str, ...], *, as_json: bool, note: str) -> None:
-    """Show the outputs; on a terminal only those that were asked for by name."""
     if as_json:
         click.echo(json.dumps({"event": "outputs", "outputs": paths}))
-        return
-    if wanted or not sys.stdout.isatty():
-        for path in paths.values():
-            click.echo(path)
-    click.echo(note, err=True)
+    else:
+        show(paths, wanted, note=note)
 
 
 def _explain(result: Result, *, as_json: bool) -> None:
@@ -149,7 +143,7 @@ def _explain(result: Result, *, as_json: bool) -> None:
                 f"{decision.action.value:<7} {decision.title or decision.key:<44} {decision.why}"
             )
     if result.ok and not (as_json or result.decisions):
-        click.echo("nothing to do", err=True)
+        click.echo(NOTHING, err=True)
 
 
 def _failed(result: Result) -> Error:
