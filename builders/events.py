@@ -20,8 +20,6 @@ class EventKind(Enum):
     """A step cannot start yet; `detail` names what it waits for."""
     STARTED = "started"
     """A build began; `log` is where its output goes."""
-    OUTPUT = "output"
-    """A line of progress of a running step, in `detail`."""
     FINISHED = "finished"
     """A build ended well; `path` is its store path."""
     CACHED = "cached"
