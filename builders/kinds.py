@@ -45,15 +45,20 @@ class Table(Mapping[Row, Function], Generic[Row, Function]):
 
 BUILDERS: Mapping[str, Builder] = Table(
     {
+        "apt": "builders.apt:build",
         "deb": "builders.deb:build",
         "dist": "builders.dist:build",
         "env": "builders.env:build",
+        "executable": "builders.executable:build",
         "node": "builders.node:build",
         "node-modules": "builders.npm_modules:build",
+        "node-service": "builders.node_service:build",
         "pex": "builders.pex:build",
         "pex-base": "builders.pex:build_base",
         "python": "builders.toolchain_python:build",
         "release": "builders.release:build_release",
+        "sbom": "builders.sbom:build",
+        "sdist": "builders.sdist:build",
         "shiv": "builders.shiv:build",
         "wheel": "builders.wheel:build",
     }
@@ -62,9 +67,12 @@ BUILDERS: Mapping[str, Builder] = Table(
 
 PLANNERS: Mapping[Kind, Planner] = Table(
     {
+        Kind.APT: "builders.apt:plan",
         Kind.DEB: "builders.deb:plan",
         Kind.DIST: "builders.dist:plan",
         Kind.ENV: "builders.env:plan",
+        Kind.EXECUTABLE: "builders.executable:plan",
+        Kind.NODE: "builders.node_service:plan",
         Kind.PEX: "builders.pex:plan",
         Kind.RELEASE: "builders.release:plan_release",
         Kind.SHIV: "builders.shiv:plan",
@@ -74,9 +82,12 @@ PLANNERS: Mapping[Kind, Planner] = Table(
 
 LOCKERS: Mapping[Kind, Locker] = Table(
     {
+        Kind.APT: "builders.apt_lock:lock",
         Kind.DEB: "builders.deb_lock:lock",
         Kind.DIST: "builders.dist_lock:lock",
         Kind.ENV: "builders.python_resolve:lock",
+        Kind.EXECUTABLE: "builders.python_resolve:lock",
+        Kind.NODE: "builders.dist_lock:lock",
         Kind.PEX: "builders.python_resolve:lock",
         Kind.SHIV: "builders.python_resolve:lock",
         Kind.TOOLCHAIN: "builders.kinds:lock_toolchain",

@@ -23,9 +23,12 @@ class Kind(Enum):
     PEX = "pex"
     SHIV = "shiv"
     ENV = "env"
+    NODE = "node"
     DIST = "dist"
     DEB = "deb"
+    APT = "apt"
     TOOLCHAIN = "toolchain"
+    EXECUTABLE = "executable"
     RELEASE = "release"
 
 
