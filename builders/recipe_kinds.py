@@ -123,7 +123,7 @@ _KINDS: Mapping[Kind, KindRules] = {
     Kind.DEB: KindRules(options=_DEB),
     Kind.RELEASE: KindRules(
         options={"services": Option(_list_of(recipe_name, least=1))},
-        inputs=_PYTHON | {"nginx": "nginx"},
+        inputs=_PYTHON | {"nginx": "nginx", "supervisor": "supervisor"},
     ),
 }
 DEFAULT_INPUTS = frozenset(name for rules in _KINDS.values() for name in rules.inputs.values())

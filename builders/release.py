@@ -6,6 +6,7 @@ each service and frontend carries; this module only says what goes in.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from builders.recipe import Kind, Recipe
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from builders.project import Project
 
 RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.DIST})
+TOOLS = {"supervisor": "bin/supervisord"}
+"""What a head runs besides services: role → executable, by whose name the release knows it."""
 
 
 def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -29,7 +32,7 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
     """
     del source
     members = _members(recipe, project)
-    tools = {role: recipe.inputs[role] for role in ("base", "python", "nginx")}
+    tools = {role: recipe.inputs[role] for role in ("base", "python", "nginx", *TOOLS)}
     return (
         Step(
             key=recipe.name,
@@ -71,5 +74,9 @@ def build_release(build: Build) -> None:
             "out": build.inside(build.out),
             "members": {name: build.inside(build.inputs[name]) for name in members},
             "nginx": build.inside(build.inputs["nginx"]),
+            "tools": {
+                PurePosixPath(executable).name: [build.inside(build.inputs[role]), executable]
+                for role, executable in TOOLS.items()
+            },
         }
     )

@@ -91,9 +91,9 @@ class Fields:
             raise self._refuse(key, "a list", value)
         return (Fields(each, f"{self.where}: {key}[{n}]") for n, each in enumerate(value))
 
-    def mapping(self, key: str) -> Iterator[tuple[str, Fields]]:
-        """Take an object of objects."""
-        value = self._rest.pop(key, None)
+    def mapping(self, key: str, *, needed: bool = True) -> Iterator[tuple[str, Fields]]:
+        """Take an object of objects; unless it is `needed`, none if it is missing."""
+        value = self._rest.pop(key, None if needed else {})
         if not isinstance(value, dict):
             raise self._refuse(key, "an object", value)
         return ((n, Fields(each, f"{self.where}: {key}.{n}")) for n, each in value.items())

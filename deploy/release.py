@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import BadReleaseError
 from deploy.fields import Fields
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FORMAT = 1
+NONE: Mapping[str, Any] = MappingProxyType({})
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,63}")
 WEB_SERVER = "nginx"
 """The name that the web server goes by among the services."""
+MANAGER = "supervisord"
+"""The tool that keeps services running on a head without systemd."""
 
 
 class Probe(Enum):
@@ -84,6 +88,14 @@ class WebServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that a head runs besides the services: its store path, and the file in it."""
+
+    path: Path
+    executable: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Everything that one generation runs; `path` is its store path."""
 
@@ -91,6 +103,8 @@ class Release:
     services: Mapping[str, Service]
     frontends: Mapping[str, Frontend]
     web: WebServer | None
+    tools: Mapping[str, Tool] = field(default_factory=lambda: NONE)
+    """By the executable's name. Which one is needed, whoever needs it says."""
 
     @property
     def site_conf(self) -> Path:
@@ -126,8 +140,9 @@ def parse(text: str, path: Path) -> Release:
     services = {name: _service(name, each) for name, each in fields.mapping("services")}
     frontends = {name: _frontend(name, each) for name, each in fields.mapping("frontends")}
     server = fields.optional("nginx")
+    tools = {name: _tool(name, each) for name, each in fields.mapping("tools", needed=False)}
     fields.end()
-    release = Release(path, services, frontends, _web(server) if server else None)
+    release = Release(path, services, frontends, _web(server) if server else None, tools)
     _check(release, where)
     return release
 
@@ -188,6 +203,15 @@ def _web(fields: Fields) -> WebServer:
     server = WebServer(fields.path("path"), fields.path("executable"))
     fields.end()
     return server
+
+
+def _tool(name: str, fields: Fields) -> Tool:
+    tool = Tool(fields.path("path"), fields.path("executable"))
+    fields.end()
+    if not tool.executable.is_relative_to(tool.path):
+        reason = f"the executable of {_name(name, fields.where)} lies outside its path"
+        raise BadReleaseError(reason, where=fields.where, got=str(tool.executable))
+    return tool
 
 
 def _name(text: str, where: str) -> str:

@@ -1,12 +1,13 @@
 """Join services and web roots into a release: release.json, links, nginx/site.conf.
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `out`,
-`members` (name to store path) and `nginx` (store path).
+`members` (name to store path), `nginx` (store path) and `tools` (name to store path and place).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,9 @@ PROXY = """\
 """
 
 
-def main(*, out: str, members: dict[str, str], nginx: str) -> None:
+def main(
+    *, out: str, members: dict[str, str], nginx: str, tools: dict[str, tuple[str, str]]
+) -> None:
     """Make the release at `out`."""
     root = Path(out)
     root.mkdir()
@@ -36,6 +39,7 @@ def main(*, out: str, members: dict[str, str], nginx: str) -> None:
         "services": services,
         "frontends": frontends,
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
+        "tools": {name: tool(*place) for name, place in tools.items()},
     }
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
     (root / "release.json").write_text(text)
@@ -46,6 +50,14 @@ def main(*, out: str, members: dict[str, str], nginx: str) -> None:
         lay_web_root(root / "web" / name, frontend)
     (root / "nginx").mkdir()
     (root / "nginx" / "site.conf").write_text(site(services, frontends))
+
+
+def tool(path: str, executable: str) -> dict[str, str]:
+    """Return what a head must know of a program that it runs besides the services."""
+    file = f"{path}/{executable}"
+    if not os.access(file, os.X_OK):
+        sys.exit(f"{file} is no executable")
+    return {"path": path, "executable": file}
 
 
 def read(path: Path) -> Member:

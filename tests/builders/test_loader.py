@@ -49,7 +49,7 @@ def refused(folder: Path, text: str, name: str = "thing") -> RecipeError:
 
 def site(folder: Path, **recipes: str) -> Path:
     """Lay recipes with the toolchains that they need by default."""
-    for name in ("base", "python-3.11", "python-tools", "node-20", "nginx"):
+    for name in ("base", "python-3.11", "python-tools", "node-20", "nginx", "supervisor"):
         write(folder, f"toolchains/{name}", PLAIN)
     for name, text in recipes.items():
         write(folder, name, text)
@@ -186,7 +186,12 @@ DEFAULTS = {
     ),
     "release": (
         "kind: release\n",
-        {"base": "base", "python": "python-3.11", "nginx": "nginx"},
+        {
+            "base": "base",
+            "python": "python-3.11",
+            "nginx": "nginx",
+            "supervisor": "supervisor",
+        },
         {},
     ),
 }
@@ -547,8 +552,8 @@ def test_all_recipes_sorted_by_name(tmp_path: Path) -> None:
     write(folder, "locks/a", "this: is no recipe")
     write(folder, ".draft", "nor: is this")
     (folder / "notes.txt").write_text("nor this")
-    names = ["a", "b", "base", "nginx", "node-20", "python-3.11", "python-tools", "release"]
-    assert list(load_recipes(folder)) == names
+    brought = ["base", "nginx", "node-20", "python-3.11", "python-tools", "release", "supervisor"]
+    assert list(load_recipes(folder)) == ["a", "b", *brought]
 
 
 def test_no_recipes_folder(tmp_path: Path) -> None:
