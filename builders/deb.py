@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builders import elf
 from builders.archive import reading, unpack_deb
-from builders.deb_pins import load_lock
+from builders.deb_lock import load
 from builders.lock_files import lock_file
 from builders.prune import pruner
 from builders.scripts.extract import FILE
@@ -110,10 +110,9 @@ def packages_lock(recipe: Recipe, project: Project) -> DebLock:
     """Load the lock of a recipe that names packages.
 
     Raises:
-        LockError: if it does not pin just these.
+        LockError: if it does not pin just these, or the closure of these.
     """
-    file = lock_file(recipe, project.settings)
-    return load_lock(file, recipe.options["packages"], recipe.name)
+    return load(lock_file(recipe, project.settings), recipe, project.settings)
 
 
 def fetches(recipe: Recipe, lock: DebLock, project: Project) -> tuple[Step, ...]:

@@ -1,24 +1,37 @@
-"""Locking .debs: the newest version of each package that the mirror's signed indexes have.
+"""Locking .debs: the newest version of each named package, or the whole closure of them.
 
-Whatever the recipe does not name is not in the lock: there is no dependency solver, and a library
-that is missing shows when the object is built.
+The mirrors' signed indexes say what there is; what a closure needs is for apt's solver, in
+`builders.apt_solver`. Without `closure: true` whatever a recipe does not name is not in its
+lock, and a library that is missing shows when the object is built.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
-from builders.deb_index import read_suite
-from builders.deb_pins import DebLock, LockError, Pinned, mirror_of
+from builders.apt_solver import Source, pinned, read, solve
+from builders.deb_pins import (
+    Asked,
+    DebLock,
+    LockError,
+    Pinned,
+    load_closure,
+    load_lock,
+    mirror_of,
+    moment,
+)
+from builders.debian import parse_packages
+from builders.recipe import SuiteSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from builders.deb_index import Suite
+    from builders.deb_index import Index
     from builders.debian import Stanza
     from builders.project import Project
     from builders.recipe import Recipe
+    from builders.settings import Settings
     from builders.step import SourceTree
 
 ARCHITECTURE = "amd64"
@@ -26,54 +39,100 @@ SUITES = ("bookworm", "bookworm-updates", "bookworm-security")
 
 
 def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
-    """Pin the newest version of each of the recipe's packages that the suites have.
+    """Pin the packages that a recipe names, each in the newest version that its suites have.
+
+    With `closure: true` all that they need is pinned as well.
 
     Raises:
-        LockError: if a package is in none of them.
+        LockError: if a package is in none of them, or its needs cannot be met.
         BadIndexError: if a mirror's index is not what it should be, or not signed.
     """
-    wanted = frozenset(recipe.options["packages"])
-    mirrors, keyring = project.settings.mirrors, project.settings.keyring
-    names = tuple(recipe.options.get("suites") or SUITES)
-    suites = [read_suite(mirror_of(name, mirrors), name, wanted, keyring=keyring) for name in names]
-    packages = {name: _choose(name, suites, recipe) for name in sorted(wanted)}
-    used = {pinned.suite for pinned in packages.values()}
-    moments = {suite.name: _moment(suite) for suite in suites if suite.name in used}
-    return str(DebLock(moments, packages))
+    packages = recipe.options["packages"]
+    found = sources(recipe.options.get("suites"), project.settings)
+    if recipe.options.get("closure"):
+        return str(solve(packages, found, architecture=ARCHITECTURE, where=str(recipe.file)))
+    return str(_newest(frozenset(packages), found, recipe))
 
 
-def _choose(name: str, suites: Sequence[Suite], recipe: Recipe) -> Pinned:
-    found = [
-        (stanza, suite)
-        for suite in suites
-        for stanza in suite.stanzas
-        if stanza.name == name and stanza.architecture in (ARCHITECTURE, "all")
+def load(file: Path, recipe: Recipe, settings: Settings) -> DebLock:
+    """Load the lock of a recipe, which must answer what the recipe asks now.
+
+    Raises:
+        LockError: if it does not.
+    """
+    packages = recipe.options["packages"]
+    if not recipe.options.get("closure"):
+        return load_lock(file, packages, recipe.name)
+    found = sources(recipe.options.get("suites"), settings)
+    return load_closure(file, Asked.of(packages, found), recipe.name)
+
+
+def sources(suites: Sequence[str | SuiteSpec] | None, settings: Settings) -> tuple[Source, ...]:
+    """Give the sources that a recipe's `suites:` mean; those of Debian 12 if it has none."""
+    return tuple(_source(suite, settings) for suite in suites or SUITES)
+
+
+def _source(suite: str | SuiteSpec, settings: Settings) -> Source:
+    spec = SuiteSpec(suite) if isinstance(suite, str) else suite
+    keyring = settings.recipes_dir / spec.keyring if spec.keyring else settings.keyring
+    return Source(
+        mirror=spec.mirror or mirror_of(spec.suite, settings.mirrors),
+        suite=spec.suite,
+        components=spec.components,
+        keyring=keyring,
+        label="" if spec.mirror else spec.suite,
+    )
+
+
+def _newest(wanted: frozenset[str], found: Sequence[Source], recipe: Recipe) -> DebLock:
+    indexes = {source: read(source, ARCHITECTURE) for source in found}
+    stanzas = [
+        (stanza, source)
+        for source, index in indexes.items()
+        for stanza in _stanzas(index, wanted, source)
     ]
+    packages = {name: _choose(name, stanzas, found, recipe) for name in sorted(wanted)}
+    used = {pin.suite for pin in packages.values()}
+    return DebLock(
+        suites={
+            source.name: moment(index.release.date)
+            for source, index in indexes.items()
+            if source.name in used
+        },
+        packages=packages,
+        mirrors={
+            source.name: source.mirror
+            for source in found
+            if source.name in used and not source.label
+        },
+    )
+
+
+def _stanzas(index: Index, wanted: frozenset[str], source: Source) -> list[Stanza]:
+    where = f"{source.mirror}/dists/{source.suite}"
+    texts: Mapping[str, str] = index.texts
+    return [
+        stanza
+        for path, text in texts.items()
+        for stanza in parse_packages(text, wanted, where=f"{where}/{path}")
+        if stanza.architecture in (ARCHITECTURE, "all")
+    ]
+
+
+def _choose(
+    name: str,
+    stanzas: Sequence[tuple[Stanza, Source]],
+    tried: Sequence[Source],
+    recipe: Recipe,
+) -> Pinned:
+    found = [pair for pair in stanzas if pair[0].name == name]
     if not found:
         raise LockError(
             f"no suite has a package {name!r}",
             where=str(recipe.file),
-            expected=f"one of {', '.join(suite.name for suite in suites)}",
+            expected=f"one of {', '.join(source.name for source in tried)}",
             hint="correct the name under `packages:`",
         )
     # The first of equals: a suite named earlier in the recipe is the better known one.
-    stanza, suite = max(found, key=lambda pair: pair[0].version)
-    return _pin(stanza, suite)
-
-
-def _pin(stanza: Stanza, suite: Suite) -> Pinned:
-    return Pinned(
-        version=str(stanza.version),
-        architecture=stanza.architecture,
-        suite=suite.name,
-        filename=stanza.filename,
-        sha256=stanza.sha256,
-        size=stanza.size,
-    )
-
-
-def _moment(suite: Suite) -> str:
-    # snapshot.debian.org gives the last state before a moment, and looks a few times a day: at
-    # the Release's own date it may not have it yet.
-    moment = suite.release.date.astimezone(UTC) + timedelta(days=1)
-    return moment.strftime("%Y%m%dT%H%M%SZ")
+    stanza, source = max(found, key=lambda pair: pair[0].version)
+    return pinned(stanza, source.name)

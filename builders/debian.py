@@ -76,9 +76,13 @@ class Release:
     """What a suite's Release file promises: when it was made, and each index's hash and size."""
 
     codename: str
+    suite: str
+    """Another name: `stable` of bookworm, `jammy-updates` of jammy; often the codename itself."""
     date: datetime
     valid_until: datetime | None
     by_hash: bool
+    separate_all: bool
+    """Whether packages for all architectures have an index of their own."""
     indexes: Mapping[str, tuple[str, int]]
 
 
@@ -93,9 +97,12 @@ def parse_release(text: str, *, where: str) -> Release:
         until = fields.get("Valid-Until")
         return Release(
             codename=fields["Codename"],
+            suite=fields.get("Suite", fields["Codename"]),
             date=_moment(fields["Date"]),
             valid_until=_moment(until) if until else None,
             by_hash=fields.get("Acquire-By-Hash") == "yes",
+            separate_all="No-Support-for-Architecture-all" not in fields
+            and "all" in fields.get("Architectures", "").split(),
             indexes=dict(_indexes(fields["SHA256"])),
         )
     except (KeyError, ValueError) as fault:

@@ -56,6 +56,19 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """A suite of a package archive; `keyring` is a path that starts at the recipes folder.
+
+    Without a mirror it is Debian's, which is a setting; without a keyring, that of the settings.
+    """
+
+    suite: str
+    mirror: str | None = None
+    components: tuple[str, ...] = ("main",)
+    keyring: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """One probe of a running service: an HTTP or WebSocket path, or a bare TCP connection."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from builders.fields import boolean, fail, string, strings, unknown
 from builders.recipe import EMPTY, Kind
+from builders.recipe_suites import suites
 from builders.recipe_words import (
     deb_package,
     file_pattern,
@@ -15,7 +16,6 @@ from builders.recipe_words import (
     npm_package,
     recipe_name,
     relative,
-    suite,
     version,
 )
 from builders.requirements import DEFAULT_FILE
@@ -88,14 +88,15 @@ _PYTHON_APPLICATION = KindRules(
 )
 _DEB = {
     "packages": Option(_list_of(deb_package, least=1), REQUIRED),
-    "suites": Option(_list_of(suite, least=1)),
+    "suites": Option(suites),
+    "closure": Option(boolean),
     "executables": Option(_list_of(relative), ()),
     "prune": Option(_list_of(file_pattern), ()),
     "merge_usr": Option(boolean, default=False),
 }
 _LANGUAGE = {"language": Option(string, REQUIRED), "version": Option(version, REQUIRED)}
 _PYTHON_TOOLCHAIN = KindRules(
-    options=_LANGUAGE | {key: _DEB[key] for key in ("packages", "suites", "prune")}
+    options=_LANGUAGE | {key: _DEB[key] for key in ("packages", "suites", "closure", "prune")}
 )
 _NODE_TOOLCHAIN = KindRules(
     options=_LANGUAGE

@@ -41,6 +41,7 @@ _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+){0,3}\Z")
 _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
+_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+(?:/[\x21-\x7e]*)?\Z")
 _NPM = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*\Z")
 _PROBES = {"http": "http: /path", "tcp": "tcp: true", "websocket": "websocket: /path"}
 _OWN_PATH = "/.well-known/sealift"
@@ -127,6 +128,17 @@ def deb_package(node: Node) -> str:
 def suite(node: Node) -> str:
     """Read a Debian suite."""
     return _matching(node, _SUITE, "Debian suite", "bookworm-updates")
+
+
+def url(node: Node) -> str:
+    """Read the address of a mirror, which asks for no password; a slash at the end is dropped."""
+    address = string(node)
+    # Before anything that could show it.
+    if "@" in address:
+        raise fail(node, "a URL with a user or password", hint="use a mirror that asks for none")
+    if _URL.match(address) is None:
+        raise fail(node, f"{address!r} is no URL", expected="https://… or http://…")
+    return address.rstrip("/")
 
 
 def npm_package(node: Node) -> str:

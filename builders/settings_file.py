@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from builders.document import parse
 from builders.fields import fail, integer, mapping, string, unknown
-from builders.recipe_words import recipe_name
+from builders.recipe_words import recipe_name, url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +18,6 @@ MIRRORS = ("pypi_index", "pypi_files", "npm", "nodejs", "debian", "debian_securi
 SANDBOX = ("on", "off")
 HOST_KINDS = ("local",)
 HIGHEST_PORT = 65_535
-
-_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+(?:/[\x21-\x7e]*)?\Z")
 
 
 def read(content: bytes, file: Path) -> dict[str, Any]:
@@ -34,23 +31,13 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}
     if "mirrors" in values:
         said["mirrors"] = {
-            key: _url(url) for key, url in mapping(values["mirrors"], MIRRORS).items()
+            key: url(address) for key, address in mapping(values["mirrors"], MIRRORS).items()
         }
     if "sandbox" in values:
         said["sandbox"] = _word(values["sandbox"], SANDBOX, "sandbox mode")
     if "hosts" in values:
         said["hosts"] = _hosts(values["hosts"])
     return said
-
-
-def _url(node: Node) -> str:
-    url = string(node)
-    # Before anything that could show it.
-    if "@" in url:
-        raise fail(node, "a URL with a user or password", hint="use a mirror that asks for none")
-    if _URL.match(url) is None:
-        raise fail(node, f"{url!r} is no URL", expected="https://… or http://…")
-    return url.rstrip("/")
 
 
 def _word(node: Node, words: tuple[str, ...], what: str) -> str:

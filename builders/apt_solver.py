@@ -1,0 +1,326 @@
+"""apt's own solver: which packages must be there, beside a stated system, for others to work.
+
+apt runs in a folder of its own, made for one question: it reads none of this machine's
+configuration, keys, lists or packages, and has no network. The indexes are fetched and believed
+by `builders.deb_index`, and believed by apt once more. What a lock says is for
+`builders.deb_pins`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from builders.command import capture
+from builders.deb_index import read_index
+from builders.deb_pins import Asked, DebLock, LockError, Pinned, moment
+from builders.debian import Version, parse_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from builders.command import Completed
+    from builders.deb_index import Index
+    from builders.debian import Stanza
+
+TIMEOUT = 600.0
+"""Seconds that apt may think."""
+_INSTALL = re.compile(r"Inst (?P<name>\S+)(?: \[(?P<old>[^\]]+)\])? \((?P<version>\S+) ")
+_REMOVE = re.compile(r"Remv (\S+)")
+_PROVIDED = re.compile(r"^Provides: (.+)$", re.MULTILINE)
+_NAMED = re.compile(r"^Package: (\S+)$", re.MULTILINE)
+_ARCHITECTURE = re.compile(r"^Architecture: (\S+)$", re.MULTILINE)
+_UNMET = "The following packages have unmet dependencies:"
+
+
+class ClosureError(LockError):
+    """Packages that cannot all be there together, on the system that was stated."""
+
+    slug = "no-closure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One suite of a mirror, and the keyring whose keys may sign it.
+
+    `label` is what a lock calls it: the suite's name alone where the mirror is a setting, which
+    may be another tomorrow; else the mirror and the suite.
+    """
+
+    mirror: str
+    suite: str
+    keyring: Path
+    components: tuple[str, ...] = ("main",)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or one made of mirror and suite."""
+        return self.label or f"{self.mirror} {self.suite}"
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *self.components))
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What apt would install; `old` is the version that it would replace, if any."""
+
+    name: str
+    version: str
+    old: str | None
+
+
+def solve(
+    packages: Sequence[str],
+    sources: Sequence[Source],
+    *,
+    status: str = "",
+    architecture: str = "amd64",
+    where: str,
+) -> DebLock:
+    """Pin the packages and all that they need beside what is installed already.
+
+    `status` is the text of a dpkg status file; empty, nothing is installed. What the system has
+    in a version that does is kept, and not pinned. Recommends are not followed. `where` is
+    what errors point at.
+
+    Raises:
+        ClosureError: if apt finds no way, or only one that removes something.
+        LockError: if a package is in no suite, or apt-get is not installed.
+        BadIndexError: if a mirror's index is not what it should be, or not signed.
+        FetchError: if a mirror does not answer.
+    """
+    indexes = {source: read(source, architecture) for source in dict.fromkeys(sources)}
+    texts = [text for index in indexes.values() for text in index.texts.values()]
+    _check_names(packages, (*texts, status), where)
+    with tempfile.TemporaryDirectory(prefix="sealift-apt-") as folder:
+        root = Path(folder)
+        _lay(root, indexes, status, architecture)
+        _apt(root, "update", where=where)
+        done = _apt(root, "install", "-s", "-y", "--", *packages, where=where)
+    choices = tuple(_choices(done.stdout.decode(errors="replace"), where))
+    _check_present(packages, choices, status, texts, where)
+    return _pin(choices, indexes, Asked(tuple(sorted(packages)), tuple(map(str, sources))), where)
+
+
+def read(source: Source, architecture: str = "amd64") -> Index:
+    """Read the signed indexes of a source.
+
+    Raises:
+        BadIndexError: if an index is not what it should be, or not signed.
+        FetchError: if the mirror does not answer.
+    """
+    return read_index(
+        source.mirror.rstrip("/"),
+        source.suite,
+        keyring=source.keyring,
+        components=source.components,
+        architecture=architecture,
+    )
+
+
+def _lay(root: Path, indexes: Mapping[Source, Index], status: str, architecture: str) -> None:
+    """Lay a private apt: its configuration, its only sources as files, and what is installed."""
+    for folder in ("etc", "state/lists/partial", "cache/archives/partial", "log"):
+        (root / folder).mkdir(parents=True)
+    (root / "status").write_text(status, encoding="utf-8")
+    foreign = sorted({*_ARCHITECTURE.findall(status)} - {architecture, "all"})
+    (root / "apt.conf").write_text(_configuration(root, architecture, foreign), encoding="utf-8")
+    lines = [
+        _lay_source(root, number, source, index, architecture)
+        for number, (source, index) in enumerate(indexes.items())
+    ]
+    (root / "etc" / "sources.list").write_text("".join(lines), encoding="utf-8")
+
+
+def _lay_source(root: Path, number: int, source: Source, index: Index, architecture: str) -> str:
+    mirror, keyring = root / f"mirror-{number}", root / f"keyring-{number}.gpg"
+    shutil.copyfile(source.keyring, keyring)
+    folder = mirror / "dists" / source.suite
+    folder.mkdir(parents=True)
+    (folder / "InRelease").write_bytes(index.signed)
+    for path, data in index.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    options = f"arch={architecture} signed-by={keyring}"
+    words = ["deb", f"[{options}]", f"file:{quote(str(mirror))}", source.suite]
+    return " ".join((*words, *source.components)) + "\n"
+
+
+def _configuration(root: Path, architecture: str, foreign: Iterable[str]) -> str:
+    architectures = " ".join(f'"{name}";' for name in (architecture, *foreign))
+    settings = {
+        "Dir": f"{root}/",
+        "Dir::Etc": f"{root}/etc/",
+        "Dir::State": f"{root}/state/",
+        "Dir::State::status": f"{root}/status",
+        "Dir::Cache": f"{root}/cache/",
+        "Dir::Log": f"{root}/log/",
+        "APT::Architecture": architecture,
+        "APT::Install-Recommends": "false",
+        "APT::Install-Suggests": "false",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        # The indexes lie under their plain names.
+        "Acquire::By-Hash": "no",
+    }
+    lines = [f'{key} "{value}";\n' for key, value in settings.items()]
+    return "".join((*lines, f"APT::Architectures {{ {architectures} }};\n"))
+
+
+def _apt(root: Path, *arguments: str, where: str) -> Completed:
+    environment = {
+        "APT_CONFIG": str(root / "apt.conf"),
+        "DEBIAN_FRONTEND": "noninteractive",
+        "HOME": str(root),
+        "LC_ALL": "C.UTF-8",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "TMPDIR": str(root),
+    }
+    program = shutil.which("apt-get")
+    if program is None:
+        raise LockError(
+            "apt-get is not installed, which finds out what packages need",
+            where=where,
+            hint="lock on a Debian or Ubuntu machine",
+        )
+    try:
+        done = capture([program, "-q", *arguments], env=environment, cwd=root, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise ClosureError(f"apt thought for more than {TIMEOUT:.0f} s", where=where) from None
+    if done.code:
+        raise _refusal(done, where)
+    return done
+
+
+def _refusal(done: Completed, where: str) -> ClosureError:
+    """Say what apt said, without its preliminaries."""
+    _, _, unmet = done.stdout.decode(errors="replace").partition(_UNMET)
+    reasons = [" ".join(line.split()) for line in unmet.splitlines() if line.startswith(" ")]
+    complaints = [
+        line.removeprefix("E: ")
+        for line in done.stderr.decode(errors="replace").splitlines()
+        if line.startswith("E: ")
+    ]
+    return ClosureError(
+        "apt finds no way to install the packages",
+        where=where,
+        got="; ".join(reasons or complaints) or f"exit code {done.code}",
+        hint="correct `packages:`, `suites:`, or the base system",
+    )
+
+
+def _choices(text: str, where: str) -> Iterator[_Choice]:
+    removed = [found[1] for line in text.splitlines() if (found := _REMOVE.match(line))]
+    if removed:
+        raise ClosureError(
+            f"the packages conflict with what the base system has: {', '.join(removed)}",
+            where=where,
+            hint="leave out what conflicts, or remove these from the head and capture it again",
+        )
+    for line in text.splitlines():
+        if found := _INSTALL.match(line):
+            yield _Choice(found["name"], found["version"], found["old"])
+
+
+def _check_names(packages: Sequence[str], texts: Iterable[str], where: str) -> None:
+    """Make sure that each name is one: apt would take some others for patterns, or for options."""
+    known: set[str] = set()
+    for text in texts:
+        known.update(_NAMED.findall(text))
+        for line in _PROVIDED.findall(text):
+            known.update(word.split()[0] for word in line.split(","))
+    for name in packages:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise LockError(
+                f"no suite has a package {name!r}",
+                where=where,
+                hint=f"did you mean {near[0]!r}?" if near else "correct the name",
+            )
+
+
+def _check_present(
+    packages: Sequence[str],
+    choices: Sequence[_Choice],
+    status: str,
+    texts: Iterable[str],
+    where: str,
+) -> None:
+    """Refuse what the base has in a version that no suite knows: it would not be what is pinned."""
+    kept = frozenset(packages) - {choice.name for choice in choices}
+    installed = {block.name: block.version for block in installed_packages(status)}
+    newest: dict[str, Version] = {}
+    for text in texts:
+        for stanza in parse_packages(text, kept, where=where):
+            newest[stanza.name] = max(stanza.version, newest.get(stanza.name, stanza.version))
+    for name in sorted(kept & installed.keys()):
+        if name in newest and installed[name] > newest[name]:
+            raise ClosureError(
+                f"the base system has {name} {installed[name]}, newer than any suite",
+                where=where,
+                expected=f"at most {newest[name]}",
+                hint="leave it out of `packages:`, or name the suite that it came from",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A package that a system has."""
+
+    name: str
+    version: Version
+
+
+def installed_packages(status: str) -> Iterator[Installed]:
+    """Read the packages that a dpkg status file says are installed."""
+    for block in status.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line[1:])
+        if fields.get("Status", "").endswith(" installed") and "Version" in fields:
+            yield Installed(fields["Package"], Version(fields["Version"]))
+
+
+def _pin(
+    choices: Sequence[_Choice], indexes: Mapping[Source, Index], asked: Asked, where: str
+) -> DebLock:
+    wanted = frozenset(choice.name for choice in choices)
+    found: dict[tuple[str, str], tuple[Stanza, Source]] = {}
+    for source, index in indexes.items():
+        for text in index.texts.values():
+            for stanza in parse_packages(text, wanted, where=f"{source.mirror} {source.suite}"):
+                # The first of equals: a source named earlier is the better known one.
+                found.setdefault((stanza.name, str(stanza.version)), (stanza, source))
+    packages, used = {}, {}
+    for choice in sorted(choices, key=lambda each: each.name):
+        if (choice.name, choice.version) not in found:
+            reason = f"apt chose {choice.name} {choice.version}, which no suite has"
+            raise ClosureError(reason, where=where)
+        stanza, source = found[choice.name, choice.version]
+        packages[choice.name] = pinned(stanza, source.name)
+        used[source.name] = source
+    return DebLock(
+        suites={name: moment(indexes[source].release.date) for name, source in used.items()},
+        packages=packages,
+        mirrors={name: source.mirror for name, source in used.items() if not source.label},
+        asked=asked,
+    )
+
+
+def pinned(stanza: Stanza, suite: str) -> Pinned:
+    """Pin what a stanza says."""
+    return Pinned(
+        version=str(stanza.version),
+        architecture=stanza.architecture,
+        suite=suite,
+        filename=stanza.filename,
+        sha256=stanza.sha256,
+        size=stanza.size,
+    )
