@@ -96,7 +96,7 @@ def start(
             _known(wanted, names)
             changes = head.restart_only(wanted, names, running=False, observe=tell)
         else:
-            head.prepare(wanted, tell)
+            head.prepare(wanted, tell, known=True)
             changes = head.restart(wanted, reload=False, observe=tell)
         head.check(wanted, names or None, tell)
         return changes
@@ -136,7 +136,7 @@ def restart(
         wanted = current_release(head)
         _known(wanted, names)
         if not names:
-            head.prepare(wanted, tell)
+            head.prepare(wanted, tell, known=True)
             head.services.shutdown()
             head.restart(wanted, reload=False, observe=tell)
         else:

@@ -86,8 +86,8 @@ class Head(Protocol):
         """Read the release at a store path."""
         ...
 
-    def prepare(self, wanted: Release, observe: Observe) -> None:
-        """Do all that can fail, without touching what runs."""
+    def prepare(self, wanted: Release, observe: Observe, *, known: bool) -> None:
+        """Do all that can fail, without touching what runs; `known` is a generation's release."""
         ...
 
     def restart(self, wanted: Release, *, reload: bool, observe: Observe) -> Changes:
@@ -146,7 +146,7 @@ class LocalHead:
         """Read the release at a store path."""
         return release.load(path)
 
-    def prepare(self, wanted: Release, observe: Observe) -> None:
+    def prepare(self, wanted: Release, observe: Observe, *, known: bool) -> None:
         """Check closure, ports and configuration; provide state, seeds and secrets.
 
         Raises:
@@ -156,7 +156,7 @@ class LocalHead:
         self._check_ports(wanted)
         told = self._told()
         state.provide(self.layout, wanted.services.values(), observe, told=told)
-        self.services.check(self._programs(wanted, observe))
+        self.services.check(self._programs(wanted, observe), wanted.tools, known=known)
         nginx.check(wanted, self.layout, self.settings)
 
     def restart(self, wanted: Release, *, reload: bool, observe: Observe) -> Changes:
@@ -166,7 +166,7 @@ class LocalHead:
         which it is asked; with `reload` in any case, because a reload may be under way.
         """
         stale = self._write_nginx_conf(wanted)
-        changes = self.services.apply(self._programs(wanted, observe))
+        changes = self.services.apply(self._programs(wanted, observe), wanted.tools)
         fresh = (*changes.started, *changes.restarted)
         if wanted.web is None or WEB_SERVER in fresh or not (reload or stale):
             return changes
@@ -185,7 +185,7 @@ class LocalHead:
         every = self._programs(wanted, observe)
         if running:
             self.services.stop(names)
-        return self.services.apply(every, names)
+        return self.services.apply(every, wanted.tools, names)
 
     def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
         """Return when the services are healthy.

@@ -83,7 +83,7 @@ class Rollout:
     def _act(self, action: Action) -> None:
         match action:
             case Action.PREPARE:
-                self.head.prepare(self._wanted(), self.observe)
+                self.head.prepare(self._wanted(), self.observe, known=self._is_known())
                 self.observe(Event(What.PREPARED, self._after, self.intent.path))
             case Action.INTEND:
                 self._intend()
@@ -99,9 +99,13 @@ class Rollout:
             case Action.REVERT:
                 self._revert()
 
+    def _is_known(self) -> bool:
+        """Tell whether the head has had this generation before."""
+        return self.intent.after in {each.number for each in self.head.profile.generations()}
+
     def _intend(self) -> None:
         self.head.journal.write(self.intent)
-        if self.intent.after not in {each.number for each in self.head.profile.generations()}:
+        if not self._is_known():
             self.head.profile.add(
                 self.intent.after,
                 Path(self.intent.path),

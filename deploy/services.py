@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from deploy.release import Tool
+
+    Tools = Mapping[str, Tool]
+    """What a release brings besides services, by the executable's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -75,14 +80,21 @@ class ServiceManager(Protocol):
         """Tell whether the manager itself runs."""
         ...
 
-    def check(self, programs: Sequence[Program]) -> None:
-        """Refuse, before anything is touched, what cannot be run."""
+    def check(self, programs: Sequence[Program], tools: Tools, *, known: bool) -> None:
+        """Refuse, before anything is touched, what cannot be run.
+
+        `tools` may hold the manager itself. A release that is `known` may have been made when
+        releases brought none; it runs under the manager that runs.
+        """
         ...
 
-    def apply(self, programs: Sequence[Program], only: Collection[str] | None = None) -> Changes:
+    def apply(
+        self, programs: Sequence[Program], tools: Tools, only: Collection[str] | None = None
+    ) -> Changes:
         """Run exactly these: restart what differs, leave alone what does not.
 
-        With `only`, what has another name is left alone in any case, and the manager must run.
+        A manager that does not run is started out of `tools`; one that runs stays. With `only`,
+        what has another name is left alone in any case, and the manager must run.
         """
         ...
 

@@ -1,5 +1,8 @@
 """supervisord as the service manager of the embedded local head.
 
+The program is the release's own, with the store's interpreter; one that runs is left alone until
+everything is stopped, whichever release brought it.
+
 supervisord itself knows what runs with which configuration, so "what differs" is always asked of
 it and never remembered here: a command that was killed half-way leaves nothing to be trusted.
 """
@@ -9,7 +12,6 @@ from __future__ import annotations
 import http.client
 import os
 import pwd
-import sys
 import time
 import xmlrpc.client
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from deploy.command import run
 from deploy.errors import ManagerError
 from deploy.guard import guarded
 from deploy.programs import PATH
+from deploy.release import MANAGER
 from deploy.services import Changes, Phase, Process, Program
 from deploy.unix_rpc import calling
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from deploy.layout import Layout
+    from deploy.services import Tools
 
 POLL = 0.02
 LAUNCH_TIMEOUT = 30.0
@@ -73,8 +77,10 @@ class Supervisor:
         except NotAnsweringError:
             return False
 
-    def check(self, programs: Sequence[Program]) -> None:
+    def check(self, programs: Sequence[Program], tools: Tools, *, known: bool) -> None:
         """Refuse what supervisord cannot carry or the machine cannot start."""
+        if not (known and self.alive()):
+            _daemon(tools)
         self._render(programs)
         for program in programs:
             if not os.access(program.command[0], os.X_OK):
@@ -84,7 +90,9 @@ class Supervisor:
                 reason = f"{program.name} cannot be started: its folder is not there"
                 raise ManagerError(reason, where=str(program.directory))
 
-    def apply(self, programs: Sequence[Program], only: Collection[str] | None = None) -> Changes:
+    def apply(
+        self, programs: Sequence[Program], tools: Tools, only: Collection[str] | None = None
+    ) -> Changes:
         """Run exactly these programs; supervisord is started if need be, unless for `only` some.
 
         Raises:
@@ -95,7 +103,7 @@ class Supervisor:
         if only is not None or self.alive():
             changes = self._update(names, only)
         else:
-            self._launch()
+            self._launch(_daemon(tools))
             changes = Changes(started=tuple(names))
         self._wait("begin", names, lambda: self._begun(names))
         return changes
@@ -157,13 +165,12 @@ class Supervisor:
         processes = self.processes()
         return [name for name in sorted(names) if not processes[name].phase.up]
 
-    def _launch(self) -> None:
+    def _launch(self, daemon: Path) -> None:
         orphans.end(self._layout, self._patience)
         socket = self._layout.supervisor_socket
         _private(socket.parent)
         conf = str(self._layout.supervisor_conf)
-        # -P: nothing from the working directory may pose as a module.
-        argv = (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", conf)
+        argv = (str(daemon), "-c", conf)
         home = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": str(self._layout.head_dir)}
         ended = run(guarded(argv), env=home, timeout=LAUNCH_TIMEOUT)
         if ended.status != 0:
@@ -216,6 +223,20 @@ class Supervisor:
             raise NotAnsweringError(reason, got=str(error), hint="sealift start") from error
         except xmlrpc.client.Fault as fault:
             raise ManagerError("supervisord refuses", got=fault.faultString) from fault
+
+
+def _daemon(tools: Tools) -> Path:
+    """Return the release's own supervisord."""
+    if MANAGER not in tools:
+        raise ManagerError(
+            "the release brings no service manager",
+            expected=f"{MANAGER} among its tools",
+            hint="an earlier sealift made it; build it again: sealift build",
+        )
+    daemon = tools[MANAGER].executable
+    if not os.access(daemon, os.X_OK):
+        raise ManagerError("the release's service manager cannot be started", where=str(daemon))
+    return daemon
 
 
 def _among(only: Collection[str] | None, names: Sequence[str]) -> list[str]:

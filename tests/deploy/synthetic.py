@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from store.path import StorePath
 
 SERVICE = Path(__file__).with_name("service.py")
+DAEMON = f"""\
+#!{sys.executable} -P
+from supervisor.supervisord import main
+
+main()
+"""
 QUICK = Settings(
     start_seconds=0,
     stop_seconds=2,
@@ -76,7 +82,13 @@ class Site:
     def head(self, settings: Settings = QUICK, **more: Any) -> LocalHead:
         return LocalHead(self.store, self.state_dir, settings, **more)
 
-    def release(self, *tiny: Tiny, pages: tuple[Pages, ...] = (), site: str | None = None) -> Path:
+    def release(
+        self,
+        *tiny: Tiny,
+        pages: tuple[Pages, ...] = (),
+        site: str | None = None,
+        daemon: str | None = DAEMON,
+    ) -> Path:
         services = {each.name: self._service(each) for each in tiny}
         frontends = {each.name: self._pages(each) for each in pages}
         web = None
@@ -88,6 +100,10 @@ class Site:
             web = {"path": str(path), "executable": f"{path}/usr/sbin/nginx"}
             references.add(self.nginx)
         document = {"format": 1, "services": services, "frontends": frontends, "nginx": web}
+        if daemon is not None:
+            tool = self._tool("supervisord", daemon)
+            document["tools"] = {"supervisord": tool}
+            references.add(self.store.parse(tool["path"]))
         with self.store.temporary() as folder:
             tree = folder / "release"
             for kind in ("services", "web", "nginx"):
@@ -132,6 +148,15 @@ class Site:
             "secrets": list(tiny.secrets),
             "routes": [{"path": tiny.route, "strip": True}] if tiny.route else [],
         }
+
+    def _tool(self, name: str, text: str) -> dict[str, str]:
+        with self.store.temporary() as folder:
+            file = folder / "tree" / "bin" / name
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+            file.chmod(0o755)
+            path = self.store.real(self.store.add(file.parents[1], name, durable=False).path)
+        return {"path": str(path), "executable": f"{path}/bin/{name}"}
 
     def _pages(self, pages: Pages) -> dict[str, Any]:
         with self.store.temporary() as folder:
