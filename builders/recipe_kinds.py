@@ -11,6 +11,7 @@ from builders.recipe_suites import suites
 from builders.recipe_words import (
     deb_package,
     file_pattern,
+    links,
     missing,
     module,
     npm_package,
@@ -92,6 +93,7 @@ _DEB = {
     "closure": Option(boolean),
     "executables": Option(_list_of(relative), ()),
     "prune": Option(_list_of(file_pattern), ()),
+    "links": Option(links),
     "merge_usr": Option(boolean, default=False),
 }
 _LANGUAGE = {"language": Option(string, REQUIRED), "version": Option(version, REQUIRED)}
@@ -121,10 +123,16 @@ _KINDS: Mapping[Kind, KindRules] = {
         web=True,
         env=True,
     ),
+    Kind.NODE: KindRules(
+        options={"skip_install_scripts": Option(_list_of(npm_package), ())},
+        inputs=_PYTHON | {"node": "node-20"},
+        source=True,
+        service=True,
+    ),
     Kind.DEB: KindRules(options=_DEB),
     Kind.RELEASE: KindRules(
         options={"services": Option(_list_of(recipe_name, least=1))},
-        inputs=_PYTHON | {"nginx": "nginx", "supervisor": "supervisor"},
+        inputs=_PYTHON | {name: name for name in ("nginx", "openssl", "supervisor")},
     ),
 }
 DEFAULT_INPUTS = frozenset(name for rules in _KINDS.values() for name in rules.inputs.values())

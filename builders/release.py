@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from builders.build import Build
     from builders.project import Project
 
-RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.DIST})
-TOOLS = {"supervisor": "bin/supervisord"}
+RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
+TOOLS = {"supervisor": "bin/supervisord", "openssl": "usr/bin/openssl"}
 """What a head runs besides services: role → executable, by whose name the release knows it."""
 
 

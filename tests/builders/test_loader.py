@@ -49,7 +49,7 @@ def refused(folder: Path, text: str, name: str = "thing") -> RecipeError:
 
 def site(folder: Path, **recipes: str) -> Path:
     """Lay recipes with the toolchains that they need by default."""
-    for name in ("base", "python-3.11", "python-tools", "node-20", "nginx", "supervisor"):
+    for name in ("base", "python-3.11", "python-tools", "node-20", "nginx", "openssl", "supervisor"):
         write(folder, f"toolchains/{name}", PLAIN)
     for name, text in recipes.items():
         write(folder, name, text)
@@ -190,6 +190,7 @@ DEFAULTS = {
             "base": "base",
             "python": "python-3.11",
             "nginx": "nginx",
+            "openssl": "openssl",
             "supervisor": "supervisor",
         },
         {},
@@ -552,8 +553,8 @@ def test_all_recipes_sorted_by_name(tmp_path: Path) -> None:
     write(folder, "locks/a", "this: is no recipe")
     write(folder, ".draft", "nor: is this")
     (folder / "notes.txt").write_text("nor this")
-    brought = ["base", "nginx", "node-20", "python-3.11", "python-tools", "release", "supervisor"]
-    assert list(load_recipes(folder)) == ["a", "b", *brought]
+    brought = ["base", "nginx", "node-20", "openssl", "python-3.11", "python-tools"]
+    assert list(load_recipes(folder)) == ["a", "b", *brought, "release", "supervisor"]
 
 
 def test_no_recipes_folder(tmp_path: Path) -> None:
