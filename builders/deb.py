@@ -67,6 +67,8 @@ def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[
         "prune": sorted(options.get("prune", ())),
         "executables": sorted(options.get("executables", ())),
     }
+    if options.get("links"):
+        arguments["links"] = dict(options["links"])
     lead = recipe.name if recipe.name in lock.packages else options["packages"][0]
     step = Step(
         key=recipe.name,
@@ -98,6 +100,9 @@ def build(build: Build) -> None:
         empty=False,
     )
     tree = lay_packages(build, policy)
+    with reading(build.step.recipe):
+        for place, target in sorted(arguments.get("links", {}).items()):
+            tree.link(place, target)
     if merged:
         link_usr(build.out)
     folders = library_folders(tree)

@@ -84,6 +84,14 @@ def folder(node: Node) -> str:
     return relative(node).removesuffix("/")
 
 
+def links(node: Node) -> Mapping[str, str]:
+    """Read symbolic links: where each lies, and what it leads to, relative to its own folder."""
+    values = mapping(node)
+    for key, _ in node.entries:
+        relative(key)
+    return MappingProxyType({place: string(value) for place, value in values.items()})
+
+
 def file_pattern(node: Node) -> str:
     """Read a gitignore pattern that names files; what brings back has its own key."""
     glob = string(node)

@@ -92,6 +92,18 @@ class Tree:
                 self._lay(tar, member, place, policy, placed)
                 placed[member.name] = place
 
+    def link(self, place: str, target: str) -> None:
+        """Add a link of the caller's own; `target` is relative to where the link lies.
+
+        Raises:
+            BadArchiveError: if something is there already, or the link would leave the tree.
+        """
+        member = Member(place, SYMLINK, target=target)
+        self._vacate(place, place)
+        self.links[place] = target = link_target(member, PLAIN)
+        os.symlink(target, f"{self.root}/{place}")  # noqa: PTH211 - as above
+        self.kinds[place] = SYMLINK
+
     def check(self) -> list[str]:
         """List the links that lead to nothing.
 
