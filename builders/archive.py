@@ -15,7 +15,7 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
-from builders.scripts.extract import LIMITS, BadArchiveError, Limits
+from builders.scripts.extract import FILE, LIMITS, BadArchiveError, Limits, Tar
 from builders.tree import PLAIN, Policy, Tree
 from store.errors import IntegrityError
 
@@ -30,6 +30,8 @@ _BUFFER = 1 << 20
 _FEED = 1 << 16
 _MEMORY = 256 << 20
 """Bytes that xz may ask for; Debian's highest preset needs 65 MiB."""
+SMALL = Limits(header=4 << 20)
+"""Of what is read into memory whole; the longest copyright files have less than 2 MiB."""
 
 
 class ArchiveError(IntegrityError):
@@ -121,6 +123,30 @@ def unpack_deb(file: Path, tree: Tree, policy: Policy = PLAIN, limits: Limits = 
                 tree.fill(_decompressed(name, section), policy, limits)
 
 
+def read_files(
+    file: Path, part: str, wanted: Callable[[str], bool], limits: Limits = SMALL
+) -> dict[str, bytes]:
+    """Read some files of one part of a .deb, `control` or `data`, by their names.
+
+    The part is read to its end. Links are not followed.
+
+    Raises:
+        ArchiveError: if the package is damaged, or a wanted file is larger than `limits.header`.
+    """
+    found: dict[str, bytes] = {}
+    with reading(file.name), file.open("rb") as stream:
+        for name, section in ar_members(stream):
+            if name.startswith(f"{part}.tar"):
+                tar = Tar(_decompressed(name, section), limits)
+                for member in tar:
+                    if member.kind == FILE and wanted(member.name):
+                        if member.size > limits.header:
+                            raise BadArchiveError("larger than it may be", member=member.name)
+                        found[member.name] = b"".join(tar.contents())
+                break
+    return found
+
+
 def ar_members(stream: IO[bytes]) -> Iterator[tuple[str, Section]]:
     """Read the members of a .deb in their order, which deb(5) fixes.
 
@@ -180,7 +206,7 @@ def _check_format(version: bytes) -> None:
 
 
 def _decompressed(name: str, section: Section) -> IO[bytes]:
-    suffix = name.removeprefix("data.tar")
+    suffix = name.partition(".tar")[2]
     opener = _OPENERS.get(suffix)
     if opener is None:
         raise BadArchiveError(f"unknown compression {suffix!r}", member=name)
