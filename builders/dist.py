@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from builders.build import BuildError
 from builders.derive import SCRIPTS, script_digest
-from builders.lock_files import NPM, lock_file
-from builders.npm_lock import LockError, NpmLock, check_manifest, parse
 from builders.npm_modules import (
     fetches,
     modules_step,
@@ -23,9 +21,9 @@ from builders.npm_modules import (
     npm_environment,
     run_script,
 )
-from builders.npm_platform import Platform, installed
+from builders.npm_platform import installed
+from builders.npm_project import MANIFEST, ProjectError, manifest_text, platform, read_lock
 from builders.step import Step
-from store.errors import InputError
 from store.names import store_name
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from builders.step import SourceTree
 
 VERSION = 1
-MANIFEST = "package.json"
 COMPRESSOR = "compress.mjs"
 PATIENCE = 1800
 """Seconds that a build script may take; `vite` without `build` is a server, and never ends."""
@@ -48,7 +45,7 @@ _OFFLINE = re.compile(r"ENOTFOUND|EAI_AGAIN|ENETUNREACH|ENOTCACHED")
 _NOISE = re.compile(r"npm (error|warn)|\$ ", re.IGNORECASE)
 
 
-class FrontendError(InputError):
+class FrontendError(ProjectError):
     """A frontend's source or recipe that cannot be built."""
 
     slug: ClassVar[str] = "bad-frontend"
@@ -59,12 +56,13 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
     Raises:
         LockError: if the lock is missing, stale, or holds what cannot be built from.
-        FrontendError: if the source has no `package.json`, or no such script.
+        ProjectError: if the source has no `package.json`, or no such script.
     """
     if source is None:
         raise FrontendError(f"{recipe.name} has no source", where=str(recipe.file))
     lock = read_lock(recipe, source, project)
-    packages = installed(lock, _platform(recipe, project))
+    _check_script(recipe, source)
+    packages = installed(lock, platform(recipe, project))
     registry = project.settings.mirrors.npm
     modules = modules_step(
         packages,
@@ -77,38 +75,6 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
         modules,
         _final(recipe, source, modules),
     )
-
-
-def read_lock(recipe: Recipe, source: SourceTree, project: Project) -> NpmLock:
-    """Read the lock of a frontend and compare it with its `package.json`.
-
-    Raises:
-        LockError: if it is missing, stale, or holds what cannot be built from.
-        FrontendError: if there is no `package.json`.
-    """
-    renew = f"sealift lock {recipe.name}"
-    manifest = source.root / MANIFEST
-    text = manifest_text(recipe, source)
-    file = lock_file(recipe, project.settings)
-    if recipe.lock is None and not _holds(source, NPM):
-        raise LockError(f"there is no {NPM} in the source", where=str(file), hint=renew)
-    lock = parse(_text(file, LockError, hint=renew), where=str(file), renew=renew)
-    check_manifest(lock, text, where=str(manifest), renew=renew)
-    _check_script(recipe, manifest, text)
-    return lock
-
-
-def manifest_text(recipe: Recipe, source: SourceTree) -> str:
-    """Read a frontend's `package.json`.
-
-    Raises:
-        FrontendError: if the source has none.
-    """
-    hint = "point `source` at the folder that holds package.json"
-    if not _holds(source, MANIFEST):
-        reason = f"the source of {recipe.name} has no {MANIFEST}"
-        raise FrontendError(reason, where=str(source.root), hint=hint)
-    return _text(source.root / MANIFEST, FrontendError, hint=hint)
 
 
 def build(build: Build) -> None:
@@ -210,30 +176,12 @@ def _relative(recipe: Recipe, output: str) -> str:
     return str(path)
 
 
-def _platform(recipe: Recipe, project: Project) -> Platform:
-    node = project.recipes[recipe.inputs["node"]]
-    return Platform(node=node.options["version"], npm=node.options["npm"])
-
-
-def _check_script(recipe: Recipe, file: Path, text: str) -> None:
+def _check_script(recipe: Recipe, source: SourceTree) -> None:
     script = recipe.options.get("script", "build")
-    scripts = json.loads(text).get("scripts")
+    scripts = json.loads(manifest_text(recipe, source)).get("scripts")
     if not isinstance(scripts, dict) or script not in scripts:
         raise FrontendError(
             f"package.json has no script '{script}'",
-            where=str(file),
+            where=str(source.root / MANIFEST),
             got=", ".join(scripts) if isinstance(scripts, dict) else "no scripts at all",
         )
-
-
-def _holds(source: SourceTree, path: str) -> bool:
-    return any(file.path == path for file in source.files)
-
-
-def _text(file: Path, kind: type[InputError], *, hint: str) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise kind(f"there is no {file.name}", where=str(file), hint=hint) from None
-    except UnicodeDecodeError:
-        raise kind(f"{file.name} is not UTF-8", where=str(file), hint=hint) from None

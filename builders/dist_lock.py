@@ -1,4 +1,4 @@
-"""The lock of a frontend, made anew by the pinned npm from what the registry has now.
+"""The lock of an npm project, made anew by the pinned npm from what the registry has now.
 
 The lock is npm's own file. It is written without the registry's address, so that it serves behind
 any mirror; what stands in it already stays, as far as `package.json` still allows.
@@ -7,17 +7,18 @@ any mirror; what stands in it already stays, as far as `package.json` still allo
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.command import capture
-from builders.dist import FrontendError, manifest_text
 from builders.lay import lay
 from builders.lock_files import NPM, lock_file
-from builders.npm_lock import LockError, parse
+from builders.npm_lock import GitDependencyError, LockError, parse
 from builders.npm_modules import npm_environment
+from builders.npm_project import MANIFEST, ProjectError, manifest_text
 from builders.plan import plan
 from builders.realise import realise
 from store.local import LocalStore
@@ -32,10 +33,21 @@ _COMMAND = (
     "--package-lock-only",
     "--ignore-scripts",
     "--omit-lockfile-registry-resolved",
+    # Only at this level npm names the package whose request it is at.
+    "--loglevel=silly",
+    # What git would bring is refused anyhow; so npm need not wait for a host to answer.
+    "--git=/nonexistent/git",
 )
 _SAID = 12
 """Lines of npm's complaint that are shown."""
 
+
+_ERROR = "npm error "
+_FROM_GIT = re.compile(
+    r"^npm silly placeDep \S+ (?P<name>\S+)@\S* OK for: (?P<who>\S+)"
+    r" want: (?P<what>(?:git|github:|gitlab:|bitbucket:|gist:|ssh:)\S*)",
+    re.MULTILINE,
+)
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 _AUTHORITIES = ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")
@@ -45,14 +57,15 @@ _PATIENCE = 600.0
 
 
 def lock(recipe: Recipe, source: SourceTree | None, project: Project) -> str:
-    """Resolve a frontend's `package.json` and give the new text of its lock.
+    """Resolve a project's `package.json` and give the new text of its lock.
 
     Raises:
-        FrontendError: if the source has no `package.json`.
+        ProjectError: if the source has no `package.json`.
+        GitDependencyError: if something in it comes from git.
         LockError: if npm cannot resolve it, or the result could not be built from.
     """
     if source is None:
-        raise FrontendError(f"{recipe.name} has no source", where=str(recipe.file))
+        raise ProjectError(f"{recipe.name} has no source", where=str(recipe.file))
     manifest_text(recipe, source)
     file = lock_file(recipe, project.settings)
     with tempfile.TemporaryDirectory(prefix="sealift-lock-") as folder:
@@ -83,8 +96,28 @@ def _resolve(recipe: Recipe, project: Project, folder: Path) -> None:
     except subprocess.TimeoutExpired as fault:
         raise _refusal(recipe, project, f"npm said nothing for {_PATIENCE:.0f} s") from fault
     if done.code != 0:
-        said = done.stderr.decode(errors="replace").splitlines()[:_SAID]
-        raise _refusal(recipe, project, "\n".join(line.removeprefix("npm error ") for line in said))
+        raise _complaint(recipe, project, done.stderr.decode(errors="replace"))
+
+
+def _complaint(recipe: Recipe, project: Project, text: str) -> LockError:
+    """Say what npm failed at; a request for something from git is told by its name."""
+    found = _FROM_GIT.search(text)
+    if found is not None:
+        return GitDependencyError(
+            f"'{found['name']}' comes from git ({found['what']}): no bytes are pinned",
+            where=str(_manifest(recipe, project)),
+            got=f"asked for by {found['who']}",
+            hint="name a released version in package.json:"
+            f' "overrides": {{"{found["name"]}": "VERSION"}}',
+        )
+    said = [line for line in text.splitlines() if line.startswith(_ERROR)][:_SAID]
+    return _refusal(recipe, project, "\n".join(line.removeprefix(_ERROR) for line in said))
+
+
+def _manifest(recipe: Recipe, project: Project) -> Path:
+    spec = recipe.source
+    folder = project.settings.sources_dir / (f"{spec.path}/{spec.subdir}" if spec else "")
+    return folder / MANIFEST
 
 
 def _refusal(recipe: Recipe, project: Project, said: str) -> LockError:

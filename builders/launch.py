@@ -1,4 +1,4 @@
-"""How a Python service starts: the launcher's plan, and what `sealift.json` says of the service.
+"""How a service starts: the launcher's plan, and what `sealift.json` says of the service.
 
 Values only; laying them into a tree is for the scripts of the kinds. `{path}` in a word stands
 for the artefact's own store path, which cannot be known inside of it.
@@ -94,8 +94,18 @@ def _gunicorn(service: Service) -> Entry:
 
 def launch(recipe: Recipe, entry: Entry) -> dict[str, Any]:
     """Return what the launcher reads."""
-    secrets = recipe.service.secrets if recipe.service else ()
-    return {"entry": [entry.kind, entry.target], "secrets": list(secrets)}
+    return {"entry": [entry.kind, entry.target], "secrets": list(variables(recipe))}
+
+
+def variables(recipe: Recipe) -> tuple[str, ...]:
+    """Return the secrets that become environment variables: all but the keys of certificates.
+
+    A variable is handed on to every child process; a key stays a file.
+    """
+    if recipe.service is None:
+        return ()
+    keys = {pair.key for pair in recipe.service.certificates}
+    return tuple(name for name in recipe.service.secrets if name not in keys)
 
 
 def direct(
@@ -129,9 +139,20 @@ def about(recipe: Recipe, command: tuple[str, ...]) -> dict[str, Any]:
             "state": list(service.state),
             "env": dict(sorted(service.env.items())),
             "secrets": list(service.secrets),
+            **_certificates(service),
             "routes": [_route(route) for route in service.routes],
         },
     }
+
+
+def _certificates(service: Service) -> dict[str, Any]:
+    if not service.certificates:
+        return {}
+    pairs = [
+        {"certificate": each.certificate, "key": each.key, "subject": each.subject}
+        for each in service.certificates
+    ]
+    return {"certificates": pairs}
 
 
 def _health(health: Health) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where a recipe's lock lies: the name that it gives, or one made of its own and its kind.
 
-A frontend's lock is npm's own and stands beside its `package.json`, unless the recipe names one.
+A frontend's lock, and a Node service's, is npm's own and stands beside its `package.json`, unless
+the recipe names one.
 
 What stands in a lock is each kind's own matter.
 """
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 NPM = "package-lock.json"
 PYTHON = frozenset({Kind.PEX, Kind.SHIV, Kind.ENV})
+NODE = frozenset({Kind.DIST, Kind.NODE})
 
 
 def lock_file(recipe: Recipe, settings: Settings) -> Path:
     """Return the path of a recipe's lock, whether it is there or not."""
-    if recipe.kind is Kind.DIST and recipe.lock is None and recipe.source is not None:
+    if recipe.kind in NODE and recipe.lock is None and recipe.source is not None:
         return settings.sources_dir / recipe.source.path / recipe.source.subdir / NPM
     suffix = "pylock.toml" if recipe.kind in PYTHON else "json"
     return settings.locks_dir / (recipe.lock or f"{recipe.name}.{suffix}")

@@ -66,8 +66,12 @@ def modules_step(
     recipe: str,
     tools: Mapping[str, str],
     install_scripts: Sequence[str] = (),
+    folder: str = "",
 ) -> Step:
     """Plan the tree of these packages; its key is made of all that decides it.
+
+    With `folder`, the object holds the tree under that name. For Node, which looks for a package's
+    packages beside it in a folder called `node_modules`, whichever links led there.
 
     Raises:
         LockError: if an install script is allowed for a package that is not there.
@@ -85,6 +89,7 @@ def modules_step(
             for location, package in packages.items()
         ],
         "install_scripts": sorted(install_scripts),
+        "folder": folder,
     }
     inputs = {**{role: tools[role] for role in roles}, **tarballs}
     return Step(
@@ -106,11 +111,13 @@ def build(build: Build) -> None:
         BuildError: if a tarball is refused, or an install script fails.
     """
     allowed: list[str] = build.step.arguments["install_scripts"]
-    tree = build.work / "project" / "node_modules" if allowed else build.out
+    place = build.out / build.step.arguments["folder"]
+    tree = build.work / "project" / "node_modules" if allowed else place
     run_script(build, {"out": build.inside(tree), "packages": _packages(build)})
     if allowed:
         _rebuild(build, tree.parent, allowed)
-        tree.rename(build.out)
+        place.parent.mkdir(exist_ok=True)
+        tree.rename(place)
 
 
 def run_script(build: Build, arguments: Mapping[str, Any]) -> None:

@@ -11,13 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from builders.npm_lock import LockError, split_location
+from builders.npm_lock import LockError, NpmLock, split_location
 from builders.semver import satisfies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from builders.npm_lock import NpmLock, Package
+    from builders.npm_lock import Package
 
 
 _PICKY = ("os", "cpu", "libc")
@@ -69,6 +69,20 @@ def installed(lock: NpmLock, platform: Platform) -> dict[str, Package]:
         if location not in skipped:
             skipped |= graph.optional_set(location, skipped)
     return {key: value for key, value in lock.packages.items() if key not in skipped}
+
+
+def production(lock: NpmLock) -> NpmLock:
+    """Give a lock without what only development needs, as `npm ci --omit=dev` reads it.
+
+    npm marks what hangs on `devDependencies` alone; `devOptional` is wanted by others as well.
+    """
+    kept = {
+        location: package
+        for location, package in lock.packages.items()
+        if package.entry.get("dev") is not True
+    }
+    root = {key: value for key, value in lock.root.items() if key != "devDependencies"}
+    return NpmLock(root, kept, lock.where)
 
 
 def _fits(package: Package, platform: Platform) -> bool:

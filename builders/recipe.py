@@ -94,12 +94,25 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate among the secrets of a service, by the name of the secret.
+
+    With `key`, the name of another, the head makes the pair where it has neither; `subject` is
+    the common name that it is made for. Without, it is somebody else's and must be there.
+    """
+
+    certificate: str
+    key: str | None = None
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """How an artefact runs: exactly one of `app` (a gunicorn application) and `command` is set.
 
-    `state` paths are relative to the artefact's root and live outside the store. `secrets`
-    are names of environment variables whose values the head alone knows. `env` values and
-    `command` words may hold `{port}` and `{state}`.
+    `state` paths are relative to the artefact's root and live outside the store. `secrets` are
+    the names of all values that the head alone knows, those of `certificates` among them. `env`
+    values and `command` words may hold `{port}`, `{port:NAME}`, `{state}` and `{credentials}`.
     """
 
     port: int
@@ -110,6 +123,7 @@ class Service:
     state: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     secrets: tuple[str, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     routes: tuple[Route, ...] = ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builders.fields import fail, integer, mapping, sequence, string, strings
-from builders.recipe import EMPTY, Service
+from builders.recipe import EMPTY, Certificate, Service
 from builders.recipe_words import (
     application,
     carried,
@@ -24,6 +24,8 @@ KEYS = (
     *("port", "app", "config", "command", "health"),
     *("state", "env", "secrets", "route", "routes"),
 )
+_LONGEST_SUBJECT = 64
+"""Characters of a common name (RFC 5280, appendix A.1)."""
 RESERVED = (
     *("__sealift__.py", "PEX-INFO", "__main__.py", "__pex__", "pex", ".bootstrap", ".deps"),
     *(".sealift", ".seed", "sealift.json"),
@@ -42,6 +44,8 @@ def service(node: Node) -> Service:
         if key not in values:
             raise missing(node, key)
     _check_entry(node, values)
+    secrets, certificates = _secrets(values)
+    _check_credentials(values, secrets)
     return Service(
         port=integer(values["port"], 1, 65_535),
         health=health(values["health"]),
@@ -50,7 +54,8 @@ def service(node: Node) -> Service:
         command=_command(values["command"]) if "command" in values else (),
         state=_state(values["state"]) if "state" in values else (),
         env=service_environment(values["env"]) if "env" in values else EMPTY,
-        secrets=_secrets(values),
+        secrets=secrets,
+        certificates=certificates,
         routes=routes(values, web=False),
     )
 
@@ -94,16 +99,60 @@ def _state(node: Node) -> tuple[str, ...]:
     return paths
 
 
-def _secrets(values: dict[str, Node]) -> tuple[str, ...]:
+def _secrets(values: dict[str, Node]) -> tuple[tuple[str, ...], tuple[Certificate, ...]]:
+    """Read the names of all secrets, and which of them are certificates with their keys."""
     if "secrets" not in values:
-        return ()
+        return (), ()
     node = values["secrets"]
     if node.sort == "map":
         hint = "the values stay on the head: list the names alone"
         raise fail(node, "`secrets` are names", expected="a list", got="a mapping", hint=hint)
-    names = strings(node, variable)
+    names: dict[str, Node] = {}
+    certificates = []
+    for item in sequence(node):
+        if item.sort == "map":
+            certificates.append(_certificate(item))
+            pair = mapping(item)
+            named = [pair[role] for role in ("certificate", "key") if role in pair]
+        else:
+            named = [item]
+        for word in named:
+            _check_once(word, names)
     given = {key.text for key, _ in values["env"].entries} if "env" in values else set()
-    for item in node.items:
-        if item.text in given:
-            raise fail(item, f"{item.text} is both in `env` and in `secrets`", hint="keep one")
-    return names
+    for name, item in names.items():
+        if name in given:
+            raise fail(item, f"{name} is both in `env` and in `secrets`", hint="keep one")
+    return tuple(names), tuple(certificates)
+
+
+def _check_once(word: Node, names: dict[str, Node]) -> None:
+    name = variable(word)
+    if name in names:
+        raise fail(word, f"{name!r} is listed twice", hint=f"first at {names[name].where}")
+    names[name] = word
+
+
+def _certificate(node: Node) -> Certificate:
+    values = mapping(node, ("certificate", "key", "subject"))
+    if "certificate" not in values:
+        raise missing(node, "certificate")
+    if "subject" in values and "key" not in values:
+        reason = "only a certificate that is made with its key has a `subject`"
+        raise fail(values["subject"], reason, hint="name the `key` too, or take the subject out")
+    name = variable(values["certificate"])
+    if "key" not in values:
+        return Certificate(name)
+    subject = string(values["subject"]) if "subject" in values else name
+    if len(subject) > _LONGEST_SUBJECT:
+        expected = f"at most {_LONGEST_SUBJECT} characters, which is what a common name may have"
+        raise fail(values.get("subject", node), "the subject is too long", expected=expected)
+    return Certificate(name, variable(values["key"]), subject)
+
+
+def _check_credentials(values: dict[str, Node], secrets: tuple[str, ...]) -> None:
+    """Refuse words about the folder of secrets where there is none."""
+    words = [*values["command"].items] if "command" in values else []
+    words += [value for _, value in values["env"].entries] if "env" in values else []
+    for word in words:
+        if "{credentials}" in word.text and not secrets:
+            raise fail(word, "{credentials} is used, and the service has no `secrets`")
