@@ -201,12 +201,16 @@ def set_search_path(build: Build, executable: str, folders: Sequence[str]) -> No
     )
 
 
-def finish(build: Build, tree: Tree, folders: Sequence[str]) -> None:
+def finish(
+    build: Build, tree: Tree, folders: Sequence[str], *, own_glibc: str | None = None
+) -> None:
     """Look the object over and record in it what it was made of and what it asks of a head.
+
+    With `own_glibc`, the version that it runs with wherever it is, it asks for none.
 
     Raises:
         ArchiveError: if a link leaves the object.
-        PackageError: if a library is missing, or a link leads nowhere.
+        PackageError: if a library is missing, a link leads nowhere, or its own glibc is too old.
     """
     with reading(build.step.recipe):
         dangling = tree.check()
@@ -224,7 +228,7 @@ def finish(build: Build, tree: Tree, folders: Sequence[str]) -> None:
         "format": 1,
         "name": build.step.recipe,
         "packages": build.step.arguments["packages"],
-        "glibc": elf.glibc_floor(files.values()),
+        **elf.glibc_need(files, own=own_glibc, where=build.step.recipe),
     }
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     (build.out / "sealift.json").write_text(text, encoding="utf-8")

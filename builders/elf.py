@@ -11,10 +11,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from store.errors import IntegrityError
+from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAGIC = b"\x7fELF"
 
@@ -49,6 +49,13 @@ class ElfError(IntegrityError):
     """A file that begins as ELF and does not go on so."""
 
     slug = "bad-elf"
+
+
+class OwnGlibcError(InputError):
+    """Files that need a later glibc than the one of their own that they run with."""
+
+    slug = "own-glibc-too-old"
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +94,46 @@ def parse(data: bytes, *, where: str) -> Elf | None:
 def glibc_floor(files: Iterable[Elf]) -> str | None:
     """Give the lowest version of glibc that satisfies all files, None if none asks for one."""
     versions = {
-        tuple(int(part) for part in match[1].split("."))
+        match[1]
         for file in files
         for symbols in file.versions.values()
         for symbol in symbols
         if (match := _GLIBC.match(symbol))
     }
-    return ".".join(str(part) for part in max(versions)) if versions else None
+    return highest(versions)
+
+
+def highest(versions: Iterable[str | None]) -> str | None:
+    """Give the highest of some versions, None if there is none."""
+    return max((each for each in versions if each is not None), key=_parts, default=None)
+
+
+def glibc_need(
+    files: Mapping[str, Elf], *, own: str | None, where: str, more: Sequence[str | None] = ()
+) -> dict[str, str | None]:
+    """Say in a store object's words which glibc it asks a head for, or brings itself.
+
+    `more` are needs of what it is joined with.
+
+    Raises:
+        OwnGlibcError: if its own is older than a file needs.
+    """
+    floor = highest((glibc_floor(files.values()), *more))
+    if own is None:
+        return {"glibc": floor}
+    late = [name for name, file in files.items() if highest((glibc_floor([file]), own)) != own]
+    if late:
+        raise OwnGlibcError(
+            f"{late[0]} needs a later glibc than the one that it is to run with",
+            where=where,
+            expected=f"glibc {own} or earlier",
+            got=f"glibc {glibc_floor([files[late[0]]])}",
+        )
+    return {"glibc": None, "own_glibc": own}
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _parse(data: bytes) -> Elf:
