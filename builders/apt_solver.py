@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,15 +21,17 @@ from urllib.parse import quote
 from builders.command import capture
 from builders.deb_index import read_index
 from builders.deb_pins import Asked, DebLock, LockError, Pinned, moment
-from builders.debian import Version, parse_packages
+from builders.debian import parse_packages
+from builders.dpkg_status import installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from builders.command import Completed
     from builders.deb_index import Index
-    from builders.debian import Stanza
+    from builders.debian import Stanza, Version
 
+SOURCE = "Source"
 TIMEOUT = 600.0
 """Seconds that apt may think."""
 _INSTALL = re.compile(r"Inst (?P<name>\S+)(?: \[(?P<old>[^\]]+)\])? \((?P<version>\S+) ")
@@ -84,13 +86,14 @@ def solve(
     *,
     status: str = "",
     architecture: str = "amd64",
+    fields: Collection[str] = (SOURCE,),
     where: str,
 ) -> DebLock:
     """Pin the packages and all that they need beside what is installed already.
 
     `status` is the text of a dpkg status file; empty, nothing is installed. What the system has
-    in a version that does is kept, and not pinned. Recommends are not followed. `where` is
-    what errors point at.
+    in a version that does is kept, and not pinned. Recommends are not followed. `fields` are
+    those of the index that the lock keeps; `where` is what errors point at.
 
     Raises:
         ClosureError: if apt finds no way, or only one that removes something.
@@ -107,8 +110,9 @@ def solve(
         _apt(root, "update", where=where)
         done = _apt(root, "install", "-s", "-y", "--", *packages, where=where)
     choices = tuple(_choices(done.stdout.decode(errors="replace"), where))
-    _check_present(packages, choices, status, texts, where)
-    return _pin(choices, indexes, Asked(tuple(sorted(packages)), tuple(map(str, sources))), where)
+    present = _present(packages, choices, status, texts, where)
+    asked = replace(Asked.of(packages, sources), present=present)
+    return _pin(choices, indexes, asked, fields, where)
 
 
 def read(source: Source, architecture: str = "amd64") -> Index:
@@ -248,48 +252,42 @@ def _check_names(packages: Sequence[str], texts: Iterable[str], where: str) -> N
             )
 
 
-def _check_present(
+def _present(
     packages: Sequence[str],
     choices: Sequence[_Choice],
     status: str,
     texts: Iterable[str],
     where: str,
-) -> None:
-    """Refuse what the base has in a version that no suite knows: it would not be what is pinned."""
+) -> dict[str, str]:
+    """Give what was asked for and is there already, with its version.
+
+    Raises:
+        ClosureError: if that is newer than any suite: it would not be what the recipe means.
+    """
     kept = frozenset(packages) - {choice.name for choice in choices}
-    installed = {block.name: block.version for block in installed_packages(status)}
+    there = {each.name: each.version for each in installed(status, where=where)}
     newest: dict[str, Version] = {}
-    for text in texts:
+    for text in texts if kept else ():
         for stanza in parse_packages(text, kept, where=where):
             newest[stanza.name] = max(stanza.version, newest.get(stanza.name, stanza.version))
-    for name in sorted(kept & installed.keys()):
-        if name in newest and installed[name] > newest[name]:
+    present = {name: there[name] for name in sorted(kept & there.keys())}
+    for name, version in present.items():
+        if name in newest and version > newest[name]:
             raise ClosureError(
-                f"the base system has {name} {installed[name]}, newer than any suite",
+                f"the base system has {name} {version}, newer than any suite",
                 where=where,
                 expected=f"at most {newest[name]}",
                 hint="leave it out of `packages:`, or name the suite that it came from",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A package that a system has."""
-
-    name: str
-    version: Version
-
-
-def installed_packages(status: str) -> Iterator[Installed]:
-    """Read the packages that a dpkg status file says are installed."""
-    for block in status.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line[1:])
-        if fields.get("Status", "").endswith(" installed") and "Version" in fields:
-            yield Installed(fields["Package"], Version(fields["Version"]))
+    return {name: str(version) for name, version in present.items()}
 
 
 def _pin(
-    choices: Sequence[_Choice], indexes: Mapping[Source, Index], asked: Asked, where: str
+    choices: Sequence[_Choice],
+    indexes: Mapping[Source, Index],
+    asked: Asked,
+    fields: Collection[str],
+    where: str,
 ) -> DebLock:
     wanted = frozenset(choice.name for choice in choices)
     found: dict[tuple[str, str], tuple[Stanza, Source]] = {}
@@ -304,7 +302,7 @@ def _pin(
             reason = f"apt chose {choice.name} {choice.version}, which no suite has"
             raise ClosureError(reason, where=where)
         stanza, source = found[choice.name, choice.version]
-        packages[choice.name] = pinned(stanza, source.name)
+        packages[choice.name] = pinned(stanza, source.name, fields)
         used[source.name] = source
     return DebLock(
         suites={name: moment(indexes[source].release.date) for name, source in used.items()},
@@ -314,8 +312,9 @@ def _pin(
     )
 
 
-def pinned(stanza: Stanza, suite: str) -> Pinned:
-    """Pin what a stanza says."""
+def pinned(stanza: Stanza, suite: str, fields: Collection[str] = ()) -> Pinned:
+    """Pin what a stanza says, with some of its fields."""
+    kept = {name: stanza.fields[name] for name in sorted(fields) if name in stanza.fields}
     return Pinned(
         version=str(stanza.version),
         architecture=stanza.architecture,
@@ -323,4 +322,5 @@ def pinned(stanza: Stanza, suite: str) -> Pinned:
         filename=stanza.filename,
         sha256=stanza.sha256,
         size=stanza.size,
+        control={name: " ".join(value.split()) for name, value in kept.items()},
     )

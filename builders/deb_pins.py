@@ -13,7 +13,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from builders.debian import check_file, parse_version
+from builders.debian import check_field, check_file, parse_version
 from builders.recipe import EMPTY
 from store.errors import InputError
 
@@ -50,6 +50,8 @@ class Pinned:
     filename: str
     sha256: str
     size: int
+    control: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """More that its index says of it, as far as it matters: what it needs, its source's name."""
 
     @property
     def integrity(self) -> str:
@@ -220,7 +222,7 @@ def _is_security(suite: str) -> bool:
 
 
 def _to_json(pinned: Pinned) -> dict[str, Any]:
-    return {
+    record: dict[str, Any] = {
         "version": pinned.version,
         "architecture": pinned.architecture,
         "suite": pinned.suite,
@@ -228,6 +230,7 @@ def _to_json(pinned: Pinned) -> dict[str, Any]:
         "sha256": pinned.sha256,
         "size": pinned.size,
     }
+    return record | {"control": dict(pinned.control)} if pinned.control else record
 
 
 def _from_json(record: Mapping[str, Any]) -> Pinned:
@@ -236,6 +239,8 @@ def _from_json(record: Mapping[str, Any]) -> Pinned:
     parse_version(pinned.version)
     if not isinstance(pinned.size, int) or pinned.size < 1:
         raise ValueError(f"size {pinned.size!r}")
+    for name, value in pinned.control.items():
+        check_field(name, value)
     return pinned
 
 

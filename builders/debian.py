@@ -7,12 +7,13 @@ for `builders.deb_index`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import total_ordering
 from typing import TYPE_CHECKING
 
+from builders.recipe import EMPTY
 from store.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 _Runs = tuple[tuple[tuple[int, ...], int], ...]
 _VERSION = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z.+~-]+\Z")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -69,6 +71,8 @@ class Stanza:
     filename: str
     sha256: str
     size: int
+    fields: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """All of it, by name; a value of several lines is one text with line feeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def parse_release(text: str, *, where: str) -> Release:
     Raises:
         BadIndexError: if a field that we need is missing or makes no sense.
     """
-    fields = _fields(text)
+    fields = parse_fields(text)
     try:
         until = fields.get("Valid-Until")
         return Release(
@@ -120,7 +124,23 @@ def parse_packages(text: str, wanted: Collection[str], *, where: str) -> Iterato
         line = block.lstrip("\n").partition("\n")[0]
         name = line.removeprefix("Package: ").strip()
         if name in wanted and line.startswith("Package: "):
-            yield _stanza(name, _fields(block), where)
+            yield _stanza(name, parse_fields(block), where)
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """Parse one stanza: `Key: value` lines; a line that starts with a blank goes on with a value.
+
+    Such a value is one text with line feeds, without the blanks.
+    """
+    fields: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines():
+        if line.startswith((" ", "\t")) and key:
+            fields[key] += "\n" + line.strip()
+        elif ":" in line:
+            key, _, value = line.partition(":")
+            fields[key] = value.strip()
+    return fields
 
 
 def parse_version(text: str) -> Version:
@@ -146,6 +166,16 @@ def check_file(filename: str, sha256: str) -> None:
         raise ValueError(f"SHA-256 {sha256!r}")
 
 
+def check_field(name: str, value: str) -> None:
+    """Make sure that a field and its value are one line of a stanza.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not _FIELD.match(name) or not value.isprintable():
+        raise ValueError(f"field {name!r}")
+
+
 def _stanza(name: str, fields: Mapping[str, str], where: str) -> Stanza:
     try:
         sha256, filename = fields["SHA256"], fields["Filename"]
@@ -157,23 +187,11 @@ def _stanza(name: str, fields: Mapping[str, str], where: str) -> Stanza:
             filename=filename,
             sha256=sha256,
             size=int(fields["Size"]),
+            fields=fields,
         )
     except (KeyError, ValueError) as fault:
         reason = f"the stanza of {name!r} makes no sense: {fault}"
         raise BadIndexError(reason, where=where) from fault
-
-
-def _fields(text: str) -> dict[str, str]:
-    """Read `Key: value` lines; lines that start with a blank go on with the value before."""
-    fields: dict[str, str] = {}
-    key = ""
-    for line in text.splitlines():
-        if line.startswith((" ", "\t")) and key:
-            fields[key] += "\n" + line.strip()
-        elif ":" in line:
-            key, _, value = line.partition(":")
-            fields[key] = value.strip()
-    return fields
 
 
 def _indexes(text: str) -> Iterator[tuple[str, tuple[str, int]]]:

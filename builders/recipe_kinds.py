@@ -97,7 +97,7 @@ _DEB = {
     "merge_usr": Option(boolean, default=False),
 }
 _LANGUAGE = {"language": Option(string, REQUIRED), "version": Option(version, REQUIRED)}
-_PYTHON_TOOLCHAIN = KindRules(
+_DEB_TOOLCHAIN = KindRules(
     options=_LANGUAGE | {key: _DEB[key] for key in ("packages", "suites", "closure", "prune")}
 )
 _NODE_TOOLCHAIN = KindRules(
@@ -130,6 +130,13 @@ _KINDS: Mapping[Kind, KindRules] = {
         service=True,
     ),
     Kind.DEB: KindRules(options=_DEB),
+    Kind.APT: KindRules(
+        options={
+            "packages": _DEB["packages"],
+            "base": Option(recipe_name, REQUIRED),
+            "suites": _DEB["suites"],
+        }
+    ),
     Kind.RELEASE: KindRules(
         options={"services": Option(_list_of(recipe_name, least=1))},
         inputs=_PYTHON | {name: name for name in ("nginx", "openssl", "supervisor")},
@@ -137,7 +144,7 @@ _KINDS: Mapping[Kind, KindRules] = {
 }
 DEFAULT_INPUTS = frozenset(name for rules in _KINDS.values() for name in rules.inputs.values())
 """Recipes that others are built with unless they say otherwise; sealift brings them."""
-_TOOLCHAINS = {"python": _PYTHON_TOOLCHAIN, "node": _NODE_TOOLCHAIN}
+_TOOLCHAINS = {"glibc": _DEB_TOOLCHAIN, "node": _NODE_TOOLCHAIN, "python": _DEB_TOOLCHAIN}
 _NAMES = {kind.value: kind for kind in (*_KINDS, Kind.TOOLCHAIN)}
 
 

@@ -13,6 +13,7 @@ from sealift.site import Location
 COMMANDS = {
     "list": "sealift.commands.look:list_recipes",
     "show": "sealift.commands.look:show",
+    "capture": "sealift.commands.capture:capture",
     "lock": "sealift.commands.lock:lock",
     "build": "sealift.commands.build:build",
     "log": "sealift.commands.look:log",

@@ -1,0 +1,82 @@
+"""`sealift capture`: write down what a head has installed, to lock packages beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from builders.base_system import BaseSystem
+    from builders.settings import Settings
+    from sealift.site import Location
+
+
+@click.command()
+@click.argument("host")
+@click.option("--name", help="What the base system is called; by default as the host.")
+@click.option(
+    "--ssh-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read this file instead of ~/.ssh/config: ports, keys, known hosts.",
+)
+@click.option(
+    "--minimal",
+    metavar="CODENAME",
+    help="Ask no head: make the base HOST of what a Debian release requires.",
+)
+@click.pass_obj
+def capture(
+    location: Location, host: str, name: str | None, ssh_config: Path | None, minimal: str | None
+) -> None:
+    """Write the base system of HOST to recipes/bases/HOST.status.
+
+    HOST is a host of kind `local` in sealift.yaml, which is this machine, or else a destination
+    of ssh, whose host key must be known. Only what apt decides by is kept.
+    """
+    settings = location.settings()
+    base = name or host.rpartition("@")[2]
+    _check_name(base)
+    found, origin = _captured(host, settings, ssh_config=ssh_config, release=minimal)
+    file = _write(base, found.text(origin), settings)
+    click.echo(f"captured  {base}: {found.title}, {found.packages} packages", err=True)
+    click.echo(file)
+
+
+def _captured(
+    host: str, settings: Settings, *, ssh_config: Path | None, release: str | None
+) -> tuple[BaseSystem, str]:
+    from builders.base_system import capture_local, capture_remote, minimal
+
+    if release is not None:
+        return minimal(release, settings), f"sealift capture {host} --minimal {release}"
+    said = f"sealift capture {host}"
+    if host in settings.hosts:
+        return capture_local(), said
+    return capture_remote(host, config=ssh_config), said
+
+
+def _check_name(base: str) -> None:
+    from builders.recipe_words import name_fault
+    from store.errors import InputError
+
+    fault = name_fault(base)
+    if fault is not None:
+        raise InputError(fault, hint="--name NAME")
+
+
+def _write(base: str, text: str, settings: Settings) -> Path:
+    """Replace the base system's file at once."""
+    from builders.apt_lock import base_file
+
+    file = base_file(base, settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}-{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return file
