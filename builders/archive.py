@@ -20,7 +20,7 @@ from builders.tree import PLAIN, Policy, Tree
 from store.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _MAGIC = b"!<arch>\n"
@@ -124,11 +124,11 @@ def unpack_deb(file: Path, tree: Tree, policy: Policy = PLAIN, limits: Limits = 
 
 
 def read_files(
-    file: Path, part: str, wanted: Callable[[str], bool], limits: Limits = SMALL
+    file: Path, part: str, names: Collection[str], limits: Limits = SMALL
 ) -> dict[str, bytes]:
-    """Read some files of one part of a .deb, `control` or `data`, by their names.
+    """Read some files of one part of a .deb, `control` or `data`, as far as they are there.
 
-    The part is read to its end. Links are not followed.
+    The part is read until all are found. Links are not followed.
 
     Raises:
         ArchiveError: if the package is damaged, or a wanted file is larger than `limits.header`.
@@ -139,10 +139,12 @@ def read_files(
             if name.startswith(f"{part}.tar"):
                 tar = Tar(_decompressed(name, section), limits)
                 for member in tar:
-                    if member.kind == FILE and wanted(member.name):
+                    if member.kind == FILE and member.name in names:
                         if member.size > limits.header:
                             raise BadArchiveError("larger than it may be", member=member.name)
                         found[member.name] = b"".join(tar.contents())
+                    if len(found) == len(names):
+                        break
                 break
     return found
 

@@ -46,10 +46,12 @@ class Table(Mapping[Row, Function], Generic[Row, Function]):
 BUILDERS: Mapping[str, Builder] = Table(
     {
         "apt": "builders.apt:build",
+        "components": "builders.sbom:build_components",
         "deb": "builders.deb:build",
         "dist": "builders.dist:build",
         "env": "builders.env:build",
         "executable": "builders.executable:build",
+        "glibc": "builders.toolchain_glibc:build",
         "node": "builders.node:build",
         "node-modules": "builders.npm_modules:build",
         "node-service": "builders.node_service:build",
@@ -96,10 +98,18 @@ LOCKERS: Mapping[Kind, Locker] = Table(
 """Kinds that have nothing of their own to pin have no row."""
 
 _TOOLCHAINS: Mapping[str, Planner] = Table(
-    {"python": "builders.toolchain_python:plan", "node": "builders.node:plan"}
+    {
+        "glibc": "builders.toolchain_glibc:plan",
+        "node": "builders.node:plan",
+        "python": "builders.toolchain_python:plan",
+    }
 )
 _TOOLCHAIN_LOCKS: Mapping[str, Locker] = Table(
-    {"python": "builders.deb_lock:lock", "node": "builders.node:lock"}
+    {
+        "glibc": "builders.deb_lock:lock",
+        "node": "builders.node:lock",
+        "python": "builders.deb_lock:lock",
+    }
 )
 
 

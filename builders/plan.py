@@ -11,19 +11,21 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from builders.contents import BILL, bill
 from builders.derive import FETCH
 from builders.kinds import PLANNERS
 from store.errors import Error, InputError
 from store.names import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from builders.kinds import Planner
     from builders.project import Project
     from builders.recipe import Kind, Recipe
     from builders.step import SourceTree, Step
 
+    Inventory = Callable[[Recipe, Sequence[Step], Project], tuple[Step, ...]]
     Sources = Callable[[Recipe], SourceTree | None]
 
 
@@ -63,12 +65,14 @@ def plan(
     *,
     keep_going: bool = False,
     planners: Mapping[Kind, Planner] = PLANNERS,
+    inventory: Inventory | None = None,
 ) -> Plan:
     """Plan the named recipes, or all of them if none is named.
 
     `sources` gives a recipe's source tree; it is asked only for recipes that take part. With
     `keep_going` a recipe that cannot be planned, as when its lock is stale, does not keep those
-    that do not need it.
+    that do not need it. With `inventory`, which is `builders.contents.plan`, each recipe also
+    makes its bill of materials.
 
     Raises:
         PlanError: an unknown name, an input that nothing makes, or a cycle.
@@ -86,6 +90,8 @@ def plan(
         planned.add(recipe.name)
         try:
             added = planners[recipe.kind](recipe, sources(recipe), project)
+            if inventory is not None:
+                added = inventory(recipe, added, project)
             _merge(steps, added)
         except Error as error:
             if not keep_going:
@@ -93,7 +99,9 @@ def plan(
             failed[recipe.name] = error
         else:
             waiting += _needed(added, steps, project)
-    return _arrange_rest(steps, targets, failed) if failed else arrange(steps.values(), targets)
+    made = (bill(name) for name in targets if name not in failed and bill(name) in steps)
+    asked = (*targets, *made)
+    return _arrange_rest(steps, asked, failed) if failed else arrange(steps.values(), asked)
 
 
 def fetches(plan: Plan) -> Plan:
@@ -172,7 +180,8 @@ def _essence(step: Step) -> Step:
 
 def _needed(added: Iterable[Step], steps: Mapping[str, Step], project: Project) -> list[Recipe]:
     keys = {key for step in added for key in step.inputs.values() if key not in steps}
-    return [project.recipes[key] for key in sorted(keys) if key in project.recipes]
+    names = {key.removesuffix(BILL) for key in keys}
+    return [project.recipes[name] for name in sorted(names) if name in project.recipes]
 
 
 def _reach(

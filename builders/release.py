@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from builders.contents import BILL, MERGED
 from builders.recipe import Kind, Recipe
 from builders.step import SourceTree, Step
 from store.errors import InputError
@@ -80,3 +81,15 @@ def build_release(build: Build) -> None:
             },
         }
     )
+    _lay_bills(build)
+
+
+def _lay_bills(build: Build) -> None:
+    """Link the bills of materials: of the whole release, and of each thing in it."""
+    bills = {role: path for role, path in build.inputs.items() if role.endswith(BILL)}
+    if not bills:
+        return
+    (build.out / "sbom.cdx.json").symlink_to(bills.pop(MERGED))
+    (build.out / "sbom").mkdir()
+    for role, path in bills.items():
+        (build.out / "sbom" / f"{role.removesuffix(BILL)}.cdx.json").symlink_to(path)

@@ -93,9 +93,10 @@ class Site:
 
         if recipe.name not in self._trees:
             cache = Memo(self.store, "source")
-            spec, folder = recipe.source, self.settings.sources_dir
-            tree = None if spec is None else collect(spec, folder, cache=cache)
-            self._trees[recipe.name] = tree
+            spec, settings = recipe.source, self.settings
+            self._trees[recipe.name] = spec and collect(
+                spec, settings.source_base(spec), cache=cache
+            )
         return self._trees[recipe.name]
 
     def looked_at(self) -> list[SourceSpec]:
@@ -105,9 +106,16 @@ class Site:
 
     def plan(self, names: Collection[str], *, keep_going: bool = False) -> Plan:
         """Plan the named recipes; all of them if none is named."""
+        from builders import contents
         from builders.plan import plan
 
-        return plan(self.project, self.source, names, keep_going=keep_going)
+        return plan(
+            self.project,
+            self.source,
+            names,
+            keep_going=keep_going,
+            inventory=contents.plan,
+        )
 
     def path(self, text: str) -> StorePath:
         """Return the store path that a word means: a path, or a recipe as last built.

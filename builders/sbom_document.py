@@ -1,0 +1,96 @@
+"""Parts as a CycloneDX 1.6 document, made by the CycloneDX library.
+
+The same parts give the same text: without the time and the random number that the library puts
+in. The artefact that the parts lie in is added by `builders.sbom_merge`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentScope, ComponentType
+from cyclonedx.model.dependency import Dependency
+from cyclonedx.output.json import JsonV1Dot6
+
+from builders.parts import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cyclonedx.model.bom_ref import BomRef
+    from cyclonedx.model.license import License
+
+    from builders.parts import Part
+
+ROOT = "root"
+"""What stands for the artefact until it is known."""
+PREFIX = "sealift:"
+"""Of the names of properties, as CycloneDX's taxonomy asks for one."""
+_ALGORITHMS = {
+    "sha256": HashAlgorithm.SHA_256,
+    "sha384": HashAlgorithm.SHA_384,
+    "sha512": HashAlgorithm.SHA_512,
+}
+
+
+def document(parts: Sequence[Part], direct: Iterable[str]) -> dict[str, Any]:
+    """Describe parts; `direct` are the refs of those that the artefact itself asks for.
+
+    What nothing leads to is taken as asked for by the artefact too, so that the graph is whole.
+    """
+    components = {part.ref: _component(part) for part in sorted(parts, key=lambda part: part.ref)}
+    reached = {ref for part in parts for ref in part.needs}
+    root = Component(name=ROOT, type=ComponentType.APPLICATION, bom_ref=ROOT)
+    asked = [*direct, *(ref for ref in components if ref not in reached)]
+    needs = {ROOT: asked, **{part.ref: part.needs for part in parts}}
+    refs = {ROOT: root.bom_ref, **{ref: each.bom_ref for ref, each in components.items()}}
+    bom = Bom(
+        metadata=BomMetaData(component=root),
+        components=components.values(),
+        dependencies=[_dependency(ref, needs[ref], refs) for ref in sorted(needs)],
+    )
+    made: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
+    del made["serialNumber"], made["metadata"]["timestamp"]
+    return made
+
+
+def _component(part: Part) -> Component:
+    algorithm, digest = digest_of(part.integrity) if part.integrity else ("", "")
+    return Component(
+        name=part.name,
+        group=part.namespace or None,
+        version=part.version,
+        type=ComponentType.LIBRARY,
+        bom_ref=part.ref,
+        purl=part.purl,
+        scope=ComponentScope(part.scope.value),
+        hashes=[HashType(alg=_ALGORITHMS[algorithm], content=digest)] if digest else [],
+        licenses=_licences(part.licences),
+        properties=[
+            Property(name=PREFIX + name, value=value) for name, value in sorted(part.facts.items())
+        ],
+    )
+
+
+def _licences(said: Sequence[str]) -> list[License]:
+    """Spell licences: one may be an expression, of several each is an id or a name."""
+    factory = LicenseFactory()
+    if len(said) == 1:
+        return [factory.make_from_string(said[0])]
+    return [_one(factory, text) for text in said]
+
+
+def _one(factory: LicenseFactory, text: str) -> License:
+    found = factory.make_from_string(text)
+    # The schema has either one expression or a list of ids and names.
+    is_expression = getattr(found, "value", None) is not None
+    return factory.make_with_name(text) if is_expression else found
+
+
+def _dependency(ref: str, needs: Iterable[str], refs: dict[str, BomRef]) -> Dependency:
+    known = sorted({each for each in needs if each in refs})
+    return Dependency(refs[ref], [Dependency(refs[each]) for each in known])
