@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from builders.fields import boolean, fail, string, strings, unknown
 from builders.recipe import EMPTY, Kind
+from builders.recipe_sdists import build_requirements, python_package
 from builders.recipe_suites import suites
 from builders.recipe_words import (
     deb_package,
@@ -76,8 +77,14 @@ def _list_of(read: Callable[[Node], str], *, least: int = 0) -> Callable[[Node],
 
 _GLIBC = Option(version, "2.28")
 _PYTHON = {"base": "base", "python": "python-3.11"}
+_FROM_SOURCE = {
+    "build_packages": Option(_list_of(deb_package)),
+    "sdists": Option(_list_of(python_package)),
+    "build_requirements": Option(build_requirements),
+}
 _PYTHON_APPLICATION = KindRules(
-    options={
+    options=_FROM_SOURCE
+    | {
         "requirements": Option(relative, DEFAULT_FILE),
         "extra_requirements": Option(_list_of(string), ("gunicorn",)),
         "glibc": _GLIBC,
@@ -109,7 +116,8 @@ _KINDS: Mapping[Kind, KindRules] = {
     Kind.PEX: _PYTHON_APPLICATION,
     Kind.SHIV: _PYTHON_APPLICATION,
     Kind.ENV: KindRules(
-        options={"requirements": Option(_list_of(string, least=1), REQUIRED), "glibc": _GLIBC},
+        options=_FROM_SOURCE
+        | {"requirements": Option(_list_of(string, least=1), REQUIRED), "glibc": _GLIBC},
         inputs=_PYTHON,
     ),
     Kind.DIST: KindRules(
