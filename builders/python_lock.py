@@ -1,8 +1,8 @@
-"""Locks of Python packages: one wheel of each, by hash, for one interpreter and platform.
+"""Locks of Python packages: one file of each, by hash, for one interpreter and platform.
 
-The format is that of PEP 751 with the one chosen wheel per package. `load` refuses a lock that
-was made for other requirements. Making one is for `builders.python_resolve`, what is fetched of
-it for `builders.wheel`.
+The format is that of PEP 751 with the one chosen wheel per package, or its sdist and what that is
+built with. `load` refuses a lock that was made for other requirements. Making one is for
+`builders.python_resolve`, what is fetched of it for `builders.wheel` and `builders.sdist`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import unquote
 
+from builders.python_pins import Distribution, Sdist, Wheel
 from builders.requirements import (
     DEFAULT_FILE,
     Requirements,
@@ -27,15 +26,12 @@ from builders.wheel_tags import Target, choose, parse_wheel
 from store.errors import Error, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from builders.project import Project
     from builders.recipe import Recipe
     from builders.step import SourceTree
-
-PUBLIC_FILES = "https://files.pythonhosted.org/"
-"""Where the public index keeps its files; a lock names this, whichever mirror made it."""
 
 _FORMAT = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -80,40 +76,22 @@ class ResolveError(Error):
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
-    """The one file that a lock takes of a package."""
-
-    name: str
-    version: str
-    url: str
-    sha256: str
-    """Base 16."""
-    size: int | None
-
-    @property
-    def filename(self) -> str:
-        """The wheel's own name, the last part of its address."""
-        return unquote(self.url.partition("#")[0].rpartition("/")[2])
-
-    @property
-    def integrity(self) -> str:
-        """The hash in SRI spelling."""
-        return "sha256-" + b64encode(bytes.fromhex(self.sha256)).decode()
-
-    def address(self, files: str) -> str:
-        """Return the URL on a mirror of the files."""
-        if self.url.startswith(PUBLIC_FILES):
-            return files.rstrip("/") + "/" + self.url.removeprefix(PUBLIC_FILES)
-        return self.url
-
-
-@dataclass(frozen=True, slots=True)
 class PythonLock:
-    """Wheels sorted by name, and the requirements they were chosen for."""
+    """Packages sorted by name, and the requirements they were chosen for."""
 
-    wheels: tuple[Wheel, ...]
+    packages: tuple[Distribution, ...]
     requirements: tuple[str, ...]
     digest: str
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The packages that are taken as they are."""
+        return tuple(pinned for pinned in self.packages if isinstance(pinned, Wheel))
+
+    @property
+    def sdists(self) -> tuple[Sdist, ...]:
+        """The packages that are built here."""
+        return tuple(pinned for pinned in self.packages if isinstance(pinned, Sdist))
 
 
 def requirements_of(recipe: Recipe, source: SourceTree | None) -> Requirements:
@@ -124,13 +102,23 @@ def requirements_of(recipe: Recipe, source: SourceTree | None) -> Requirements:
     Raises:
         RequirementError: a line cannot be locked, or a file that the recipe names is missing.
     """
+    where = str(recipe.file)
+    build = recipe.options.get("build_requirements", {})
+    return replace(
+        _lines_of(recipe, source, where),
+        sdists=tuple(sorted(recipe.options.get("sdists", ()))),
+        build={name: parse_lines(build[name], where).lines for name in sorted(build)},
+    )
+
+
+def _lines_of(recipe: Recipe, source: SourceTree | None, where: str) -> Requirements:
     asked = recipe.options["requirements"]
     if source is None:
-        return parse_lines(asked, str(recipe.file))
+        return parse_lines(asked, where)
     extra = recipe.options["extra_requirements"]
     file = source.root / asked
     if asked == DEFAULT_FILE and not os.path.lexists(file):
-        return parse_lines(extra, str(recipe.file))
+        return parse_lines(extra, where)
     return read_requirements(file, extra, root=source.root)
 
 
@@ -181,7 +169,7 @@ def load(file: Path, requirements: Requirements, target: Target, *, name: str) -
     if lock.digest != requirements.digest(str(target)):
         added = ", ".join(_moved(requirements.lines, lock.requirements))
         gone = ", ".join(_moved(lock.requirements, requirements.lines))
-        moved = "requirements" if added or gone else "targets"
+        moved = "requirements" if added or gone else "targets, sdists or build requirements"
         raise StaleLockError(
             f"the lock of {name} was made for other {moved}",
             where=str(file),
@@ -210,8 +198,11 @@ def parse(text: str, *, where: str, hint: str = "make it with `sealift lock`") -
         raise LockError("the lock is empty", where=where, hint=hint)
     try:
         data = tomllib.loads(text)
-        made_for = tuple(data["tool"]["sealift"]["requirements"])
-        wheels = tuple(_wheel(package) for package in data.get("packages", ()))
+        ours = data["tool"]["sealift"]
+        made_for = tuple(ours["requirements"])
+        rows = data.get("packages", [])
+        known = {_pin_of(row): row for row in (*ours.get("build", ()), *rows)}
+        packages = tuple(_distribution(row, known, ()) for row in rows)
     except (tomllib.TOMLDecodeError, LookupError, TypeError, ValueError, AttributeError) as fault:
         told = f"{fault} is missing" if isinstance(fault, LookupError) else fault
         reason = f"this is not a lock of Python packages: {told}"
@@ -219,37 +210,73 @@ def parse(text: str, *, where: str, hint: str = "make it with `sealift lock`") -
     digest = _DIGEST.search(text)
     if digest is None:
         raise LockError("the lock does not say what it was made for", where=where, hint=hint)
-    for wheel, after in pairwise(wheels):
-        if wheel.name >= after.name:
+    for pinned, after in pairwise(packages):
+        if pinned.name >= after.name:
             raise LockError(f"{after.name} is twice in the lock, or out of order", where=where)
-    for wheel in wheels:
-        _check(wheel, where)
-    return PythonLock(wheels, made_for, digest[1])
+    for pinned in everything(packages):
+        _check(pinned, where)
+    return PythonLock(packages, made_for, digest[1])
 
 
-def _wheel(package: Mapping[str, Any]) -> Wheel:
-    (wheel,) = package["wheels"]
-    size = wheel.get("size")
-    return Wheel(
-        name=package["name"],
-        version=package["version"],
-        url=wheel["url"],
-        sha256=wheel["hashes"]["sha256"],
-        size=None if size is None else int(size),
+def everything(packages: Iterable[Distribution]) -> Iterator[Distribution]:
+    """Yield packages, and what they are built with, and what that is built with; some twice."""
+    for pinned in packages:
+        yield pinned
+        if isinstance(pinned, Sdist):
+            yield from everything(pinned.build)
+
+
+def _pin_of(row: Mapping[str, Any]) -> str:
+    return f"{row['name']}=={row['version']}"
+
+
+def _distribution(
+    row: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], within: Sequence[str]
+) -> Distribution:
+    """Read a package; `known` are all rows by pin, `within` what this one is needed to build."""
+    if "sdist" not in row:
+        (wheel,) = row["wheels"]
+        return Wheel(**_file(row, wheel))
+    pin, said = _pin_of(row), row["tool"]["sealift"]
+    if pin in within:
+        raise ValueError(f"{pin} is needed to build itself")
+    for each in said["build"]:
+        if each not in known:
+            raise ValueError(f"{pin} is built with {each}, which it does not pin")
+    return Sdist(
+        **_file(row, row["sdist"]),
+        build=tuple(_distribution(known[each], known, (*within, pin)) for each in said["build"]),
+        requires=tuple(said["requires"]),
+        depends=tuple(said["depends"]),
     )
 
 
-def _check(wheel: Wheel, where: str) -> None:
-    if not _SHA256.fullmatch(wheel.sha256):
-        raise LockError(f"{wheel.name}: the hash is not a SHA-256", where=where, got=wheel.sha256)
-    parsed = parse_wheel(wheel.filename)
-    if normalise(parsed.name) != wheel.name:
-        reason = f"{wheel.name}: the file is a wheel of {parsed.name}"
-        raise LockError(reason, where=where, got=wheel.url)
+def _file(row: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+    size = file.get("size")
+    return {
+        "name": row["name"],
+        "version": row["version"],
+        "url": file["url"],
+        "sha256": file["hashes"]["sha256"],
+        "size": None if size is None else int(size),
+    }
 
 
-def render(wheels: Iterable[Wheel], requirements: Requirements, target: Target) -> str:
+def _check(pinned: Distribution, where: str) -> None:
+    if not _SHA256.fullmatch(pinned.sha256):
+        raise LockError(f"{pinned.name}: the hash is not a SHA-256", where=where, got=pinned.sha256)
+    if isinstance(pinned, Wheel):
+        kind, name = "a wheel", parse_wheel(pinned.filename).name
+    else:
+        kind, name = "an sdist", pinned.filename.removesuffix(".tar.gz").rpartition("-")[0]
+    if normalise(name) != pinned.name:
+        reason = f"{pinned.name}: the file is {kind} of {name or 'another kind'}"
+        raise LockError(reason, where=where, got=pinned.url)
+
+
+def render(packages: Iterable[Distribution], requirements: Requirements, target: Target) -> str:
     """Spell a lock: the inverse of `parse`."""
+    found = sorted(packages, key=lambda pinned: pinned.name)
     lines = [
         "# Made by `sealift lock`. Do not edit: change the requirements and lock again.",
         f"# requirements: sha256-{requirements.digest(str(target))}",
@@ -257,19 +284,46 @@ def render(wheels: Iterable[Wheel], requirements: Requirements, target: Target) 
         'created-by = "sealift"',
         f'requires-python = "=={target.python[0]}.{target.python[1]}.*"',
     ]
-    for wheel in sorted(wheels, key=lambda wheel: wheel.name):
-        size = "" if wheel.size is None else f"size = {wheel.size}, "
-        hashes = f"hashes = {{ sha256 = {_quoted(wheel.sha256)} }}"
-        lines += [
-            "",
-            "[[packages]]",
-            f"name = {_quoted(wheel.name)}",
-            f"version = {_quoted(wheel.version)}",
-            f"wheels = [{{ url = {_quoted(wheel.url)}, {size}{hashes} }}]",
-        ]
+    for pinned in found:
+        lines += ["", "[[packages]]", *_spelled(pinned)]
+        if isinstance(pinned, Sdist):
+            lines += ["", "[packages.tool.sealift]", *_spelled_build(pinned)]
     lines += ["", "[tool.sealift]", f"format = {_FORMAT}", f"target = {_quoted(str(target))}"]
-    lines += ["requirements = [", *(f"    {_quoted(line)}," for line in requirements.lines), "]"]
+    lines += _listed("requirements", requirements.lines)
+    for pinned in _build_only(found):
+        lines += ["", "[[tool.sealift.build]]", *_spelled(pinned)]
+        if isinstance(pinned, Sdist):
+            lines += ["", "[tool.sealift.build.tool.sealift]", *_spelled_build(pinned)]
     return "\n".join(lines) + "\n"
+
+
+def _build_only(packages: Sequence[Distribution]) -> list[Distribution]:
+    """List what is needed for building alone, once, in order."""
+    ours = {pinned.pin for pinned in packages}
+    needed = {pinned.pin: pinned for pinned in everything(packages) if pinned.pin not in ours}
+    return [needed[pin] for pin in sorted(needed)]
+
+
+def _spelled(pinned: Distribution) -> list[str]:
+    size = "" if pinned.size is None else f"size = {pinned.size}, "
+    hashes = f"hashes = {{ sha256 = {_quoted(pinned.sha256)} }}"
+    file = f"{{ url = {_quoted(pinned.url)}, {size}{hashes} }}"
+    found = f"sdist = {file}" if isinstance(pinned, Sdist) else f"wheels = [{file}]"
+    return [f"name = {_quoted(pinned.name)}", f"version = {_quoted(pinned.version)}", found]
+
+
+def _spelled_build(pinned: Sdist) -> list[str]:
+    return [
+        *_listed("requires", pinned.requires),
+        *_listed("build", [each.pin for each in pinned.build]),
+        *_listed("depends", pinned.depends),
+    ]
+
+
+def _listed(key: str, items: Sequence[str]) -> list[str]:
+    if not items and key != "requirements":
+        return [f"{key} = []"]
+    return [f"{key} = [", *(f"    {_quoted(item)}," for item in items), "]"]
 
 
 def _quoted(text: str) -> str:

@@ -1,55 +1,48 @@
-"""Make a lock of Python packages: ask uv, and the index as it is today.
+"""Make a lock of Python packages: one wheel of each, or its sdist and what that is built with.
 
-uv sees nothing of its user: no configuration, no cache, no variables but those of the network.
-It reads metadata alone and runs code of nobody, so a package without a wheel is refused here.
+Which versions answer is for `builders.uv`. A package without a wheel for the target, and one that
+the recipe names under `sdists`, is taken as an sdist: it is fetched and read, never run, and what
+its build asks for is locked the same way.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
-import tomllib
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders.command import capture
+from packaging.utils import canonicalize_version
+
+from builders import uv
+from builders.fetch import Fetcher
 from builders.python_lock import (
-    PUBLIC_FILES,
     LockError,
     NoWheelError,
-    ResolveError,
-    Wheel,
-    YankedError,
+    everything,
     render,
     requirements_of,
     target_of,
 )
-from builders.requirements import normalise
+from builders.python_pins import PUBLIC_FILES, Sdist, Wheel
+from builders.requirements import Requirements, name_of, normalise, parse_lines
+from builders.sdist_archive import SUFFIX, About, SdistError, read
+from builders.step import Download
+from builders.uv import NeedsSourceError, Question
 from builders.wheel_tags import choose, parse_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from builders.command import Completed
     from builders.project import Project
+    from builders.python_pins import Distribution
     from builders.recipe import Recipe
-    from builders.requirements import Requirements
     from builders.settings import Mirrors
     from builders.step import SourceTree
     from builders.wheel_tags import Target
 
-_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-_NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-_FLOORS = (17, 28, *range(31, 41))
-"""The glibc minors that uv knows; it is asked for the nearest below, and we choose exactly."""
-_PATIENCE = 600.0
-"""Seconds."""
-_YANKED = re.compile(r"`([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?")
-_WHEELLESS = re.compile(r"Because (?:only )?(\S+?)(?: has no usable wheels| has no wheels)")
+    Sources = Mapping[str, About | None]
 
 
 def lock(recipe: Recipe, source: SourceTree | None, project: Project) -> str:
@@ -58,116 +51,148 @@ def lock(recipe: Recipe, source: SourceTree | None, project: Project) -> str:
     Raises:
         RequirementError: a requirement cannot be locked.
         ResolveError: there is no answer, or the index cannot be asked.
-        NoWheelError: a package has no wheel for the target.
+        NoWheelError: a package has neither a wheel for the target nor an sdist.
         YankedError: a release was taken back.
+        SdistError: an sdist cannot be built, or `sdists` names what nothing asks for.
+        ArchiveError: an sdist is damaged, or holds what must not be unpacked.
+        FetchError: an sdist cannot be fetched.
     """
     requirements = requirements_of(recipe, source)
     target = target_of(recipe, project)
     mirrors = project.settings.mirrors
     where = f"{recipe.name} ({recipe.file})"
-    found = resolve(requirements, target, index=mirrors.pypi_index, where=where)
-    wheels = [pick(package, target, mirrors, where) for package in found]
-    return render(wheels, requirements, target)
+    question = Question(requirements, target, mirrors.pypi_index, where)
+    return render(answer(question, mirrors), requirements, target)
 
 
-def resolve(
-    requirements: Requirements, target: Target, *, index: str, where: str
-) -> list[Mapping[str, Any]]:
-    """Ask uv for one version of each package; give its `packages` table.
+def answer(question: Question, mirrors: Mirrors) -> tuple[Distribution, ...]:
+    """Choose one file of each package that answers a question, and of what builds need.
 
     Raises:
-        ResolveError: there is no answer, or the index cannot be asked.
-        NoWheelError: a package has no wheel for the target.
-        YankedError: a release was taken back.
+        Error: see `lock`.
     """
-    if not requirements.lines:
-        return []
-    with tempfile.TemporaryDirectory(prefix="sealift-lock-") as folder:
-        done = _run(Path(folder), requirements, target, index)
-    said = done.stderr.decode(errors="replace")
-    yanked = _YANKED.search(said)
-    if yanked:
-        raise YankedError(
-            f"{yanked[1]} was taken back by its authors",
-            where=where,
-            got=yanked[2],
-            hint="require another version",
-        )
-    if done.code != 0:
-        raise _failure(said, where)
-    packages: list[Mapping[str, Any]] = tomllib.loads(done.stdout.decode()).get("packages", [])
-    return packages
-
-
-def _run(folder: Path, requirements: Requirements, target: Target, index: str) -> Completed:
-    asked = folder / "requirements.in"
-    asked.write_text("\n".join(requirements.lines) + "\n", encoding="utf-8")
-    argv = [find_uv(), "--no-config", "--no-cache", "--color", "never", "pip", "compile"]
-    argv += ["--format", "pylock.toml", "--no-header", "--no-python-downloads", "--no-sources"]
-    argv += ["--only-binary", ":all:", "--python", sys.executable, "--default-index", index]
-    argv += ["--python-version", f"{target.python[0]}.{target.python[1]}"]
-    argv += ["--python-platform", _platform(target), str(asked)]
-    if requirements.constraints:
-        held = folder / "constraints.in"
-        held.write_text("\n".join(requirements.constraints) + "\n", encoding="utf-8")
-        argv += ["--constraints", str(held)]
-    try:
-        return capture(argv, env=_environment(folder), cwd=folder, timeout=_PATIENCE)
-    except subprocess.TimeoutExpired as fault:
-        raise ResolveError(f"uv found no answer in {_PATIENCE:.0f} seconds") from fault
-
-
-def find_uv() -> str:
-    """Return where uv is: beside this interpreter, or on PATH.
-
-    Raises:
-        ResolveError: it is nowhere.
-    """
-    beside = Path(sys.executable).parent / "uv"
-    found = str(beside) if beside.is_file() else shutil.which("uv")
-    if found is None:
-        raise ResolveError("uv, the resolver, is not installed", hint="make setup")
+    asked = question.requirements
+    with closing(Fetcher()) as fetcher, tempfile.TemporaryDirectory() as folder:
+        chooser = _Chooser(question, mirrors, fetcher, Path(folder))
+        packages, sources = chooser.resolve(replace(question, sources=dict.fromkeys(asked.sdists)))
+        found = tuple(chooser.pin(package, sources, ()) for package in packages)
+        built = {pinned.name for pinned in everything(found) if isinstance(pinned, Sdist)}
+    for key, names in (("sdists", asked.sdists), ("build_requirements", asked.build)):
+        for name in sorted(set(names) - built):
+            raise SdistError(
+                f"`{key}` names {name!r}, of which no sdist is built",
+                where=question.where,
+                hint="take it out, or correct the name",
+            )
     return found
 
 
-def _environment(home: Path) -> dict[str, str]:
-    kept = {
-        name: os.environ[name]
-        for base in _NETWORK
-        for name in (base, base.lower())
-        if name in os.environ
-    }
-    bundle = next((file for file in _CERTIFICATES if Path(file).is_file()), None)
-    if bundle and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & kept.keys():
-        # uv has a list of authorities of its own; a site's own one is in the system's.
-        kept["SSL_CERT_FILE"] = bundle
-    return {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **kept}
+class _Chooser:
+    """Turns uv's answers into pins; reads each sdist once."""
 
+    def __init__(
+        self, question: Question, mirrors: Mirrors, fetcher: Fetcher, folder: Path
+    ) -> None:
+        self._question = question
+        self._mirrors = mirrors
+        self._fetcher = fetcher
+        self._folder = folder
+        self._abouts: dict[str, About] = {}
+        self._built: dict[str, Sdist] = {}
 
-def _platform(target: Target) -> str:
-    major, floor = target.glibc
-    known = max((minor for minor in _FLOORS if minor <= floor), default=_FLOORS[0])
-    return f"{target.machine}-manylinux_{major}_{known}"
+    def resolve(self, question: Question) -> tuple[list[Mapping[str, Any]], Sources]:
+        """Ask until all packages without a wheel are known for what they are."""
+        while True:
+            try:
+                packages = uv.resolve(question)
+            except NeedsSourceError as need:
+                question = replace(question, sources={**question.sources, need.package: None})
+                continue
+            unknown = {name for name, about in question.sources.items() if about is None}
+            named = {normalise(package["name"]): package for package in packages}
+            unread = {name: self._read(self._sdist(named[name])) for name in unknown & named.keys()}
+            if not unread:
+                return packages, question.sources
+            question = replace(question, sources={**question.sources, **unread})
 
+    def pin(
+        self, package: Mapping[str, Any], sources: Sources, within: tuple[str, ...]
+    ) -> Distribution:
+        """Pin a resolved package; `within` are the pins of those that it is needed to build."""
+        if normalise(package["name"]) not in sources:
+            return pick(package, self._question.target, self._mirrors, self._question.where)
+        sdist = self._sdist(package)
+        if sdist.pin in within:
+            circle = " → ".join((*within[within.index(sdist.pin) :], sdist.pin))
+            raise SdistError(
+                f"{sdist.pin} is needed to build itself: {circle}",
+                where=self._question.where,
+                hint=f"ask for others: build_requirements: {{{sdist.name}: [...]}}",
+            )
+        if sdist.pin not in self._built:
+            self._built[sdist.pin] = self._with_build(sdist, sources, within)
+        return self._built[sdist.pin]
 
-def _failure(said: str, where: str) -> ResolveError | NoWheelError:
-    reason = " ".join(said.partition("error:")[2].split()) or said.strip()
-    wheelless = _WHEELLESS.search(reason)
-    if wheelless:
-        return NoWheelError(
-            f"{wheelless[1]} has no wheel for this interpreter and platform",
-            where=where,
-            got=reason,
-            hint="require a version that has one; building from sdists is not there yet",
+    def _with_build(self, sdist: Sdist, sources: Sources, within: tuple[str, ...]) -> Sdist:
+        about, where = self._read(sdist), f"{self._question.where}, to build {sdist.pin}"
+        own = self._question.requirements.build.get(sdist.name, ())
+        lines = _overridden(parse_lines(about.requires, where).lines, own)
+        known = {name: said for name, said in sources.items() if said is not None}
+        asked = replace(
+            self._question, requirements=Requirements(lines), where=where, sources=known
         )
-    return ResolveError(
-        "the requirements have no answer" if "No solution" in reason else "uv failed",
-        where=where,
-        got=reason,
-        hint="is the index up, and is `mirrors:` in sealift.yaml right?"
-        if "fetch" in reason
-        else "change the requirements",
-    )
+        packages, found = self.resolve(asked)
+        build = tuple(self.pin(package, found, (*within, sdist.pin)) for package in packages)
+        return replace(
+            sdist,
+            build=tuple(sorted(build, key=lambda pinned: pinned.name)),
+            requires=lines,
+            depends=about.depends,
+        )
+
+    def _sdist(self, package: Mapping[str, Any]) -> Sdist:
+        name, where = package["name"], self._question.where
+        if "sdist" not in package:
+            reason = f"{name} {package.get('version', '')} has no sdist"
+            hint = f"take it out: sdists: [{name}]"
+            raise NoWheelError(reason, where=where, hint=hint)
+        sdist = Sdist(**_fields(package, package["sdist"], self._mirrors, where))
+        if not sdist.filename.endswith(SUFFIX):
+            raise SdistError(
+                f"{sdist.filename} is not the archive that an sdist should be",
+                where=where,
+                expected=f"a file that ends with {SUFFIX}",
+                hint="require another version",
+            )
+        return sdist
+
+    def _read(self, sdist: Sdist) -> About:
+        """Fetch an sdist and read what it says of itself."""
+        if sdist.sha256 not in self._abouts:
+            file = self._folder / sdist.sha256
+            address = sdist.address(self._mirrors.pypi_files)
+            download = Download((address,), sdist.integrity, sdist.size)
+            self._fetcher.fetch(download, file, name=sdist.filename)
+            self._abouts[sdist.sha256] = _checked(read(file, sdist.filename), sdist)
+        return self._abouts[sdist.sha256]
+
+
+def _checked(about: About, sdist: Sdist) -> About:
+    versions = {canonicalize_version(each.version) for each in (about, sdist)}
+    if about.name != sdist.name or len(versions) > 1:
+        raise SdistError(
+            f"{sdist.filename} is not what its name says",
+            where=sdist.url,
+            expected=sdist.pin,
+            got=f"{about.name}=={about.version}",
+        )
+    return replace(about, version=sdist.version)
+
+
+def _overridden(lines: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Let a recipe's own lines stand for those that name the same packages, and join the rest."""
+    named = {name_of(line) for line in own}
+    return tuple(sorted({*(line for line in lines if name_of(line) not in named), *own}))
 
 
 def pick(package: Mapping[str, Any], target: Target, mirrors: Mirrors, where: str) -> Wheel:
@@ -177,24 +202,35 @@ def pick(package: Mapping[str, Any], target: Target, mirrors: Mirrors, where: st
         NoWheelError: none runs on the target.
         LockError: the package is no release of an index, or its index gives no SHA-256.
     """
-    name, version = package["name"], package.get("version", "")
     offered = {_file_of(wheel): wheel for wheel in package.get("wheels", ())}
     best = choose(map(parse_wheel, offered), target)
     if best is None:
         raise NoWheelError(
-            f"{name} {version} has no wheel for {target}",
+            f"{package['name']} {package.get('version', '')} has no wheel for {target}",
             where=where,
             got=", ".join(sorted(offered)) or "an sdist alone",
-            hint="require a version that has one; building from sdists is not there yet",
+            hint=f"require a version that has one, or build it: sdists: [{package['name']}]",
         )
-    wheel = offered[best.filename]
-    if "url" not in wheel or "sha256" not in wheel.get("hashes", {}):
-        raise LockError(f"the index gives no SHA-256 of {best.filename}", where=where)
-    url = str(wheel["url"])
+    return Wheel(**_fields(package, offered[best.filename], mirrors, where))
+
+
+def _fields(
+    package: Mapping[str, Any], file: Mapping[str, Any], mirrors: Mirrors, where: str
+) -> dict[str, Any]:
+    """Give the fields that pin one file of a resolved package."""
+    if "url" not in file or "sha256" not in file.get("hashes", {}):
+        raise LockError(f"the index gives no SHA-256 of {_file_of(file)}", where=where)
+    url = str(file["url"])
     if url.startswith(mirrors.pypi_files):
         url = PUBLIC_FILES + url.removeprefix(mirrors.pypi_files).lstrip("/")
-    return Wheel(normalise(name), version, url, wheel["hashes"]["sha256"], wheel.get("size"))
+    return {
+        "name": normalise(package["name"]),
+        "version": package.get("version", ""),
+        "url": url,
+        "sha256": file["hashes"]["sha256"],
+        "size": file.get("size"),
+    }
 
 
-def _file_of(wheel: Mapping[str, Any]) -> str:
-    return str(wheel.get("name") or wheel.get("url", "").rpartition("/")[2].partition("#")[0])
+def _file_of(file: Mapping[str, Any]) -> str:
+    return str(file.get("name") or file.get("url", "").rpartition("/")[2].partition("#")[0])

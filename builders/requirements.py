@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from builders.recipe import EMPTY
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?=$|[\s\[<>=!~;(@,])")
@@ -25,6 +26,8 @@ _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:[ =]\s*|(?=[^-\s]))
 _INDEX = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host")
 _DEEPEST = 8
 
+PROJECT_FILE = "pyproject.toml"
+"""A Python project's own file; its `dependencies` are requirements as well."""
 DEFAULT_FILE = "requirements.txt"
 """What a recipe asks for if it names no other file; a source without it asks for nothing."""
 
@@ -37,10 +40,19 @@ class RequirementError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """Requirement lines and constraints, normalised and sorted, and the files they came from."""
+    """Requirement lines and constraints, normalised and sorted.
+
+    Attributes:
+        lines: what is asked for.
+        constraints: what holds for a package if something asks for it.
+        sdists: names of packages that are built from source although they have a wheel.
+        build: name → what its build asks for besides what it says itself, or instead.
+    """
 
     lines: tuple[str, ...]
     constraints: tuple[str, ...] = ()
+    sdists: tuple[str, ...] = ()
+    build: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
 
     @property
     def names(self) -> frozenset[str]:
@@ -49,8 +61,10 @@ class Requirements:
 
     def digest(self, *target: str) -> str:
         """Return one hash over all that decides the lock: the lines and the target."""
-        value = [self.lines, self.constraints, target]
-        return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+        value: list[object] = [self.lines, self.constraints, target]
+        if self.sdists or self.build:
+            value += [self.sdists, dict(self.build)]
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def normalise(name: str) -> str:
@@ -93,6 +107,9 @@ def read_requirements(file: Path, extra: Iterable[str] = (), *, root: Path) -> R
 def _read(file: Path, root: Path, into: tuple[list[str], list[str]], *, depth: int) -> None:
     if depth > _DEEPEST:
         raise RequirementError("requirements files include each other", where=str(file))
+    if file.name == PROJECT_FILE:
+        into[0].extend(_dependencies(file, root))
+        return
     for number, line in _joined(_text(file, root)):
         where = f"{file}:{number}"
         included = _INCLUDE.match(line)
@@ -102,6 +119,29 @@ def _read(file: Path, root: Path, into: tuple[list[str], list[str]], *, depth: i
         is_constraint = included[1] in ("-c", "--constraint")
         target = (into[1], into[1]) if is_constraint else into
         _read(file.parent / included[2], root, target, depth=depth + 1)
+
+
+def _dependencies(file: Path, root: Path) -> list[str]:
+    """Return what a Python project declares that it needs.
+
+    Raises:
+        RequirementError: it is not a project, or says that others are to find out.
+    """
+    # Loaded here because only few recipes need it, and this module is loaded for all.
+    import tomllib  # noqa: PLC0415
+
+    where = str(file)
+    try:
+        project = tomllib.loads(_text(file, root))["project"]
+        lines = [str(line) for line in project.get("dependencies", ())]
+        dynamic = "dependencies" in project.get("dynamic", ())
+    except (tomllib.TOMLDecodeError, LookupError, AttributeError, TypeError) as fault:
+        reason = "this is no pyproject.toml with a table [project]"
+        raise RequirementError(reason, where=where, got=str(fault)) from fault
+    if dynamic:
+        reason = "dependencies are dynamic, and cannot be read"
+        raise RequirementError(reason, where=where, hint="list them under [project]")
+    return [_requirement(line, where) for line in lines]
 
 
 def _text(file: Path, root: Path) -> str:
