@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from builders.apt_lock import load
+from builders.apt_base import load
 from builders.deb import fetches, package_inputs
 from builders.step import Step
 from store.names import store_name

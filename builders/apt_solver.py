@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from builders.command import Completed
     from builders.deb_index import Index
+    from builders.deb_sources import Source
     from builders.debian import Stanza, Version
 
 SOURCE = "Source"
@@ -46,29 +47,6 @@ class ClosureError(LockError):
     """Packages that cannot all be there together, on the system that was stated."""
 
     slug = "no-closure"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One suite of a mirror, and the keyring whose keys may sign it.
-
-    `label` is what a lock calls it: the suite's name alone where the mirror is a setting, which
-    may be another tomorrow; else the mirror and the suite.
-    """
-
-    mirror: str
-    suite: str
-    keyring: Path
-    components: tuple[str, ...] = ("main",)
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        """The label, or one made of mirror and suite."""
-        return self.label or f"{self.mirror} {self.suite}"
-
-    def __str__(self) -> str:
-        return " ".join((self.name, *self.components))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from builders.apt_solver import read, solve
 from builders.command import capture
-from builders.deb_lock import ARCHITECTURE, sources
+from builders.deb_sources import ARCHITECTURE, sources
 from builders.debian import parse_fields
 from builders.dpkg_status import FIELDS, INSTALLED, installed, native_architecture, reduce, spell
 from store.errors import Error, InputError

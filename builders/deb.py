@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builders import elf
 from builders.archive import reading, unpack_deb
-from builders.deb_lock import load
+from builders.deb_sources import load
 from builders.lock_files import lock_file
 from builders.prune import pruner
 from builders.scripts.extract import FILE

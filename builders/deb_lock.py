@@ -9,33 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.apt_solver import Source, pinned, read, solve
-from builders.deb_pins import (
-    Asked,
-    DebLock,
-    LockError,
-    Pinned,
-    load_closure,
-    load_lock,
-    mirror_of,
-    moment,
-)
+from builders.apt_solver import pinned, read, solve
+from builders.deb_pins import DebLock, LockError, Pinned, moment
+from builders.deb_sources import ARCHITECTURE, sources
 from builders.debian import parse_packages
-from builders.recipe import SuiteSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from builders.deb_index import Index
+    from builders.deb_sources import Source
     from builders.debian import Stanza
     from builders.project import Project
     from builders.recipe import Recipe
-    from builders.settings import Settings
     from builders.step import SourceTree
-
-ARCHITECTURE = "amd64"
-SUITES = ("bookworm", "bookworm-updates", "bookworm-security")
 
 
 def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
@@ -52,36 +39,6 @@ def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
     if recipe.options.get("closure"):
         return str(solve(packages, found, architecture=ARCHITECTURE, where=str(recipe.file)))
     return str(_newest(frozenset(packages), found, recipe))
-
-
-def load(file: Path, recipe: Recipe, settings: Settings) -> DebLock:
-    """Load the lock of a recipe, which must answer what the recipe asks now.
-
-    Raises:
-        LockError: if it does not.
-    """
-    packages = recipe.options["packages"]
-    if not recipe.options.get("closure"):
-        return load_lock(file, packages, recipe.name)
-    found = sources(recipe.options.get("suites"), settings)
-    return load_closure(file, Asked.of(packages, found), recipe.name)
-
-
-def sources(suites: Sequence[str | SuiteSpec] | None, settings: Settings) -> tuple[Source, ...]:
-    """Give the sources that a recipe's `suites:` mean; those of Debian 12 if it has none."""
-    return tuple(_source(suite, settings) for suite in suites or SUITES)
-
-
-def _source(suite: str | SuiteSpec, settings: Settings) -> Source:
-    spec = SuiteSpec(suite) if isinstance(suite, str) else suite
-    keyring = settings.recipes_dir / spec.keyring if spec.keyring else settings.keyring
-    return Source(
-        mirror=spec.mirror or mirror_of(spec.suite, settings.mirrors),
-        suite=spec.suite,
-        components=spec.components,
-        keyring=keyring,
-        label="" if spec.mirror else spec.suite,
-    )
 
 
 def _newest(wanted: frozenset[str], found: Sequence[Source], recipe: Recipe) -> DebLock:

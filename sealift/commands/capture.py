@@ -69,7 +69,7 @@ def _check_name(base: str) -> None:
 
 def _write(base: str, text: str, settings: Settings) -> Path:
     """Replace the base system's file at once."""
-    from builders.apt_lock import base_file
+    from builders.apt_base import base_file
 
     file = base_file(base, settings)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,9 @@ import pytest
 
 import builders
 from builders.deb_index import SignatureError, read_suite, verify
-from builders.deb_lock import SUITES, lock
+from builders.deb_lock import lock
 from builders.deb_pins import LockError, load_lock, parse_lock
+from builders.deb_sources import SUITES
 from builders.debian import BadIndexError
 from builders.fetch import FetchError
 from builders.project import Project
