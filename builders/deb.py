@@ -189,16 +189,29 @@ def set_search_path(build: Build, executable: str, folders: Sequence[str]) -> No
         PackageError: if there is no such executable.
         BuildError: if patchelf fails.
     """
+    path = search_path(executable, folders)
+    run_patchelf(build, executable, ["--force-rpath", "--set-rpath", path])
+
+
+def search_path(executable: str, folders: Sequence[str]) -> str:
+    """Spell folders of an object as one of its executables finds them."""
+    start = posixpath.dirname(executable) or "."
+    return ":".join(f"$ORIGIN/{posixpath.relpath(folder, start)}" for folder in folders)
+
+
+def run_patchelf(build: Build, executable: str, words: Sequence[str]) -> None:
+    """Change an executable of a step's output with the input `patchelf`.
+
+    Raises:
+        PackageError: if there is no such executable.
+        BuildError: if patchelf fails.
+    """
     file = build.out / executable
     if not file.is_file() or file.is_symlink():
         raise _no_executable(build, executable)
-    start = posixpath.dirname(executable) or "."
-    path = ":".join(f"$ORIGIN/{posixpath.relpath(folder, start)}" for folder in folders)
     tool = build.inputs["patchelf"]
-    build.run(
-        [str(tool / "usr/bin/patchelf"), "--force-rpath", "--set-rpath", path, build.inside(file)],
-        env={"LD_LIBRARY_PATH": str(tool / LIBRARIES[0])},
-    )
+    env = {"LD_LIBRARY_PATH": str(tool / LIBRARIES[0])}
+    build.run([str(tool / "usr/bin/patchelf"), *words, build.inside(file)], env=env)
 
 
 def finish(

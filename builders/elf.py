@@ -42,6 +42,8 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 _ENTRY = struct.Struct("<qQ")
 _NEED = struct.Struct("<HHIII")
 _NEED_ENTRY = struct.Struct("<IHHII")
+_FEATURES = {"GLIBC_ABI_DT_RELR": "2.36"}
+"""Versions of symbols that name no version: what the loader must be able to do."""
 _GLIBC = re.compile(r"GLIBC_([0-9]+(?:\.[0-9]+)*)\Z")
 
 
@@ -93,14 +95,8 @@ def parse(data: bytes, *, where: str) -> Elf | None:
 
 def glibc_floor(files: Iterable[Elf]) -> str | None:
     """Give the lowest version of glibc that satisfies all files, None if none asks for one."""
-    versions = {
-        match[1]
-        for file in files
-        for symbols in file.versions.values()
-        for symbol in symbols
-        if (match := _GLIBC.match(symbol))
-    }
-    return highest(versions)
+    symbols = {symbol for file in files for found in file.versions.values() for symbol in found}
+    return highest(_FEATURES.get(each) or _version(each) for each in symbols)
 
 
 def highest(versions: Iterable[str | None]) -> str | None:
@@ -130,6 +126,11 @@ def glibc_need(
             got=f"glibc {glibc_floor([files[late[0]]])}",
         )
     return {"glibc": None, "own_glibc": own}
+
+
+def _version(symbol: str) -> str | None:
+    match = _GLIBC.match(symbol)
+    return match[1] if match else None
 
 
 def _parts(version: str) -> tuple[int, ...]:

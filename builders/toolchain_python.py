@@ -1,22 +1,26 @@
 """Kind `toolchain`, language `python`: CPython out of Debian packages, movable and compiled ahead.
 
 The object is `bin/python3`, its standard library under `lib/`, and every shared library that
-these need but glibc. Fetching, unpacking and looking over are those of `builders.deb`.
+these need but glibc; with the input `libc` also glibc, as a store path of its own. Fetching,
+unpacking and looking over are those of `builders.deb`.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 from typing import TYPE_CHECKING
 
 from builders.deb import (
     DOCUMENTATION,
+    PackageError,
     fetches,
     finish,
     lay_packages,
     package_inputs,
     packages_lock,
-    set_search_path,
+    run_patchelf,
+    search_path,
     versions,
 )
 from builders.prune import pruner
@@ -26,21 +30,28 @@ from store.names import store_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from builders.build import Build
     from builders.project import Project
     from builders.recipe import Recipe
     from builders.step import SourceTree
 
-VERSION = 1
-_NOWHERE = "unwanted"
+VERSION = 2
+NOWHERE = "unwanted"
+LOADER = "lib/ld-linux-x86-64.so.2"
+SHARED = ("libstdc++.so.6", "libgcc_s.so.1")
+"""What wheels may take from the system (PEP 600) and do not bring, besides glibc.
+
+Loaded with the interpreter itself: whoever asks for it later is given what is loaded, even where
+its own search path (RUNPATH) would have led to the head's.
+"""
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 
 PRUNE = (
-    # A Debian rule for Debian's own interpreter, and links to Debian's configuration.
+    # Rules and settings of Debian, for its own interpreter.
     "lib/python*/EXTERNALLY-MANAGED",
     "lib/python*/sitecustomize.py",
-    "lib/python*/_sysconfigdata__linux*.py",
     # What only CPython's own tests need.
     "lib/python*/test",
     "lib/python*/**/test",
@@ -91,15 +102,33 @@ def build(build: Build) -> None:
         BuildError: if patchelf, the compilation or the first import fails.
     """
     python = build.step.arguments["python"]
-    unwanted = pruner((f"/{_NOWHERE}", *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
+    unwanted = pruner((f"/{NOWHERE}", *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
     policy = Policy(
         rename=layout(python), keep=lambda place: not unwanted(place), rooted=True, empty=False
     )
     tree = lay_packages(build, policy)
-    set_search_path(build, f"bin/{python}", ["lib"])
+    _link(build, f"bin/{python}")
     (build.out / "bin" / "python3").symlink_to(python)
-    finish(build, tree, ["lib"])
+    libc = build.inputs.get("libc")
+    finish(build, tree, ["lib"], own_glibc=None if libc is None else own_glibc(libc))
     _compile(build, python)
+
+
+def own_glibc(libc: Path) -> str:
+    """Return the version of a glibc that `builders.toolchain_glibc` made.
+
+    Raises:
+        PackageError: if it is something else.
+    """
+    record = json.loads((libc / "sealift.json").read_text(encoding="utf-8"))
+    version = record.get("own_glibc")
+    if not isinstance(version, str) or not (libc / LOADER).is_file():
+        raise PackageError(
+            "the input `libc` is no glibc that can be run with",
+            where=str(libc),
+            hint="name a recipe of kind toolchain and language glibc",
+        )
+    return version
 
 
 def layout(python: str) -> Callable[[str], str]:
@@ -117,9 +146,23 @@ def layout(python: str) -> Callable[[str], str]:
         for old, new in moves.items():
             if path == old or path.startswith(f"{old}/"):
                 return new + path[len(old) :]
-        return f"{_NOWHERE}/{path}"
+        return f"{NOWHERE}/{path}"
 
     return place
+
+
+def _link(build: Build, executable: str) -> None:
+    """Tell the interpreter where its libraries are, and its loader if that is its own."""
+    path = search_path(executable, ["lib"])
+    libc = build.inputs.get("libc")
+    if libc is not None:
+        path += f":{libc / 'lib'}"
+        run_patchelf(build, executable, ["--set-interpreter", str(libc / LOADER)])
+    shared = [name for name in SHARED if (build.out / "lib" / name).exists()]
+    # One by one: patchelf 0.14 loses the search path when it is to do several things at once.
+    for name in shared:
+        run_patchelf(build, executable, ["--add-needed", name])
+    run_patchelf(build, executable, ["--force-rpath", "--set-rpath", path])
 
 
 def _compile(build: Build, python: str) -> None:
