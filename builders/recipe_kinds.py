@@ -146,7 +146,10 @@ _KINDS: Mapping[Kind, KindRules] = {
         }
     ),
     Kind.RELEASE: KindRules(
-        options={"services": Option(_list_of(recipe_name, least=1))},
+        options={
+            "services": Option(_list_of(recipe_name, least=1)),
+            "packages": Option(_list_of(recipe_name)),
+        },
         inputs=_PYTHON | {name: name for name in ("nginx", "openssl", "supervisor")},
     ),
 }

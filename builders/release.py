@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from builders.apt_base import load
 from builders.contents import BILL, MERGED
 from builders.recipe import Kind, Recipe
 from builders.step import SourceTree, Step
@@ -29,10 +30,13 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
     """Return the one step that joins the recipe's services.
 
     Raises:
-        InputError: a named service has no recipe, or its recipe makes nothing that runs.
+        InputError: a named service has no recipe, or its recipe makes nothing that runs; or two
+            sets of packages pin one package in different versions.
+        LockError: the lock of a set of packages is missing or stale.
     """
     del source
     members = _members(recipe, project)
+    packages = _packages(recipe, project)
     tools = {role: recipe.inputs[role] for role in ("base", "python", "nginx", *TOOLS)}
     return (
         Step(
@@ -40,8 +44,12 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
             name=recipe.name,
             recipe=recipe.name,
             builder="release",
-            inputs={**tools, **{name: name for name in members}},
-            arguments={"members": list(members)},
+            inputs={
+                **tools,
+                **{name: name for name in members},
+                **{_role(name): name for name in packages},
+            },
+            arguments={"members": list(members), "packages": list(packages)},
             script="release.py",
         ),
     )
@@ -63,6 +71,44 @@ def _members(recipe: Recipe, project: Project) -> Sequence[str]:
     return sorted(named)
 
 
+def _packages(recipe: Recipe, project: Project) -> Sequence[str]:
+    """Name the sets of packages that go in: those named, or all; they must fit on one head."""
+    named = recipe.options.get("packages")
+    if named is None:
+        named = [n for n, other in project.recipes.items() if other.kind is Kind.APT]
+    for name in named:
+        other = project.recipes.get(name)
+        if other is None or other.kind is not Kind.APT:
+            what = "has no recipe" if other is None else f"is of kind {other.kind.value!r}"
+            raise InputError(
+                f"set of packages {name!r} {what}",
+                where=str(recipe.file),
+                hint="name recipes of kind apt under `packages:`",
+            )
+    _refuse_clashes([project.recipes[name] for name in sorted(named)], recipe, project)
+    return sorted(named)
+
+
+def _refuse_clashes(sets: Sequence[Recipe], recipe: Recipe, project: Project) -> None:
+    """Refuse two versions of one package, of which a head can have but one."""
+    pinned: dict[str, tuple[str, str]] = {}
+    for each in sets:
+        for package, pin in load(each, project.settings).packages.items():
+            before, version = pinned.setdefault(package, (each.name, pin.version))
+            if version != pin.version:
+                raise InputError(
+                    f"{before} and {each.name} pin different versions of {package}",
+                    where=str(recipe.file),
+                    expected=f"{version} ({before})",
+                    got=f"{pin.version} ({each.name})",
+                    hint=f"sealift lock {before} {each.name}",
+                )
+
+
+def _role(name: str) -> str:
+    return f"packages:{name}"
+
+
 def _runs(recipe: Recipe) -> bool:
     return recipe.kind in RUNNABLE and (recipe.service is not None or bool(recipe.routes))
 
@@ -74,6 +120,10 @@ def build_release(build: Build) -> None:
         {
             "out": build.inside(build.out),
             "members": {name: build.inside(build.inputs[name]) for name in members},
+            "packages": {
+                name: build.inside(build.inputs[_role(name)])
+                for name in build.step.arguments["packages"]
+            },
             "nginx": build.inside(build.inputs["nginx"]),
             "tools": {
                 PurePosixPath(executable).name: [build.inside(build.inputs[role]), executable]

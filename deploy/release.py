@@ -105,6 +105,8 @@ class Release:
     web: WebServer | None
     tools: Mapping[str, Tool] = field(default_factory=lambda: NONE)
     """By the executable's name. Which one is needed, whoever needs it says."""
+    packages: Mapping[str, Path] = field(default_factory=lambda: NONE)
+    """Sets of Debian packages by name, each the store path of an apt repository."""
 
     @property
     def site_conf(self) -> Path:
@@ -141,8 +143,9 @@ def parse(text: str, path: Path) -> Release:
     frontends = {name: _frontend(name, each) for name, each in fields.mapping("frontends")}
     server = fields.optional("nginx")
     tools = {name: _tool(name, each) for name, each in fields.mapping("tools", needed=False)}
+    sets = {name: _packages(name, each) for name, each in fields.mapping("packages", needed=False)}
     fields.end()
-    release = Release(path, services, frontends, _web(server) if server else None, tools)
+    release = Release(path, services, frontends, _web(server) if server else None, tools, sets)
     _check(release, where)
     return release
 
@@ -212,6 +215,13 @@ def _tool(name: str, fields: Fields) -> Tool:
         reason = f"the executable of {_name(name, fields.where)} lies outside its path"
         raise BadReleaseError(reason, where=fields.where, got=str(tool.executable))
     return tool
+
+
+def _packages(name: str, fields: Fields) -> Path:
+    _name(name, fields.where)
+    path = fields.path("path")
+    fields.end()
+    return path
 
 
 def _name(text: str, where: str) -> str:

@@ -1,7 +1,8 @@
 """Join services and web roots into a release: release.json, links, nginx/site.conf.
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `out`,
-`members` (name to store path), `nginx` (store path) and `tools` (name to store path and place).
+`members` and `packages` (name to store path), `nginx` (store path) and `tools` (name to store
+path and place).
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ PROXY = """\
 
 
 def main(
-    *, out: str, members: dict[str, str], nginx: str, tools: dict[str, tuple[str, str]]
+    *,
+    out: str,
+    members: dict[str, str],
+    packages: dict[str, str],
+    nginx: str,
+    tools: dict[str, tuple[str, str]],
 ) -> None:
     """Make the release at `out`."""
     root = Path(out)
@@ -39,6 +45,7 @@ def main(
         "services": services,
         "frontends": frontends,
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
+        "packages": {name: {"path": path} for name, path in packages.items()},
         "tools": {name: tool(*place) for name, place in tools.items()},
     }
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
