@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-_PACKAGES = ("builders", "builders/scripts", "store")
+_PACKAGES = ("builders", "builders/launcher", "builders/scripts", "store")
 
 
 def code_digest() -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from builders.document import load
-from builders.fields import RecipeError, mapping, string, strings
+from builders.fields import RecipeError, fail, mapping, string, strings
 from builders.recipe import EMPTY, Recipe, SourceSpec
 from builders.recipe_checks import check
 from builders.recipe_kinds import KindRules, kind_rules, read_options
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 LOCKS = "locks"
 """The folder of locks below the recipes; its files are no recipes."""
 
+BESIDE = "recipes"
+"""What a source may lie beside, other than below the sources folder."""
+_PATTERNS = ("include", "exclude", "allow_secrets")
 _COMMON = ("kind", "description", "lock", "inputs")
 
 
@@ -132,16 +135,25 @@ def _keys(rules: KindRules) -> list[str]:
 def _source(node: Node) -> SourceSpec:
     if node.sort != "map":
         return SourceSpec(_source_path(node))
-    values = mapping(node, ("path", "subdir", "include", "exclude", "allow_secrets"))
+    values = mapping(node, ("path", "subdir", "beside", "only", *_PATTERNS))
     if "path" not in values:
         raise missing(node, "path")
     lists = {
         key: strings(values[key], file_pattern)
-        for key in ("include", "exclude", "allow_secrets")
+        for key in _PATTERNS
         if key in values
     }
+    only = strings(values["only"], folder) if "only" in values else ()
     subdir = folder(values["subdir"]) if "subdir" in values else ""
-    return SourceSpec(_source_path(values["path"]), subdir, **lists)
+    beside = "beside" in values and _beside(values["beside"])
+    return SourceSpec(_source_path(values["path"]), subdir, **lists, only=only, beside=beside)
+
+
+def _beside(node: Node) -> bool:
+    if string(node) != BESIDE:
+        reason = f"a source beside {node.text!r}"
+        raise fail(node, reason, expected=f"{BESIDE}, the folder that holds the recipes folder")
+    return True
 
 
 def _source_path(node: Node) -> str:

@@ -46,6 +46,8 @@ class SourceSpec:
 
     `include` brings back files that the defaults leave out (gitignore patterns, relative to
     the folder); `allow_secrets` names files that look like secrets and may go in all the same.
+    With `only`, nothing but these files and folders is looked at. With `beside` the path starts
+    at the folder that holds the recipes folder.
     """
 
     path: str
@@ -53,6 +55,8 @@ class SourceSpec:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_secrets: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

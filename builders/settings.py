@@ -20,6 +20,8 @@ from store.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from builders.recipe import SourceSpec
+
 FILE_NAME = "sealift.yaml"
 FILE_VARIABLE = "SEALIFT_CONFIG"
 PRIVATE = ".sealift"
@@ -72,6 +74,10 @@ class Settings:
     mirrors: Mirrors
     sandbox: str
     hosts: Mapping[str, HostSettings]
+
+    def source_base(self, spec: SourceSpec) -> Path:
+        """Return the folder that a source's path starts at."""
+        return self.recipes_dir.parent if spec.beside else self.sources_dir
 
 
 def load_settings(

@@ -135,7 +135,7 @@ def _ignore_files_above(root: str, sources_dir: Path) -> list[str]:
 
 
 def _key(spec: SourceSpec, root: str, above: Sequence[str]) -> str:
-    rules = [spec.include, spec.exclude, spec.allow_secrets]
+    rules = [spec.include, spec.exclude, spec.allow_secrets, spec.only]
     return json.dumps(["source", _FORMAT, root, len(above), rules], ensure_ascii=False)
 
 

@@ -44,6 +44,7 @@ class Rules:
     exclude: Patterns
     secrets: Patterns
     reach: Patterns
+    only: tuple[str, ...] = ()
 
     def scope(
         self, path: str, scope: Scope, *, folder: bool, link: bool, ignored: bool
@@ -52,6 +53,8 @@ class Rules:
 
         `ignored` is what the ignore files say of it.
         """
+        if self.only and not self._wanted(path, folder=folder):
+            return None
         if path.rpartition("/")[2] == ".git" or self.exclude.verdict(path, folder=folder):
             return None
         if self.include.verdict(path, folder=folder):
@@ -66,6 +69,13 @@ class Rules:
             return scope
         return Scope.REACHING if folder and self.reach.verdict(path, folder=True) else None
 
+    def _wanted(self, path: str, *, folder: bool) -> bool:
+        """Tell whether a path is one of `only`, in one of them, or on the way to one."""
+        return any(
+            path == one or path.startswith(f"{one}/") or (folder and one.startswith(f"{path}/"))
+            for one in self.only
+        )
+
 
 def rules_of(spec: SourceSpec) -> Rules:
     """Compile a recipe's patterns."""
@@ -74,6 +84,7 @@ def rules_of(spec: SourceSpec) -> Rules:
         exclude=_patterns(spec.exclude),
         secrets=_patterns(spec.allow_secrets),
         reach=_patterns([folder for glob in spec.include for folder in _on_the_way(glob)]),
+        only=spec.only,
     )
 
 

@@ -73,6 +73,7 @@ def walk(
             where=root,
             hint="see `include`, `exclude` and the .gitignore files",
         )
+    _check_only(spec, root)
     links = {path: target for path, _, _, _, target in walker.seen.files if target is not None}
     check_links(root, (row[0] for row in walker.seen.files), links)
     walker.seen.files.sort(key=lambda row: str(row[0]))
@@ -237,6 +238,15 @@ def _utf8(name: str, where: str) -> str:
             hint="rename it, or name its folder under `exclude`",
         ) from fault
     return name
+
+
+def _check_only(spec: SourceSpec, root: str) -> None:
+    for path in spec.only:
+        if not os.path.lexists(f"{root}/{path}"):
+            raise SourceError(
+                f"source {spec.path!r} has no {path!r}, which `only` names",
+                where=root,
+            )
 
 
 def _secrets(spec: SourceSpec, root: str, found: Sequence[Finding]) -> SecretError:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from sealift.site import Site
+    from store.path import StorePath
 
-_FORMAT = 2
+_FORMAT = 3
 _TABLE = "evaluation"
 _SPECS = "sources"
 
@@ -47,13 +48,20 @@ def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
     return outputs if whole else None
 
 
-def remember(site: Site, names: Collection[str], outputs: Mapping[str, str]) -> None:
-    """Keep what a build of everything that was asked for gave."""
+def remember(
+    site: Site,
+    names: Collection[str],
+    outputs: Mapping[str, str],
+    *,
+    beside: Collection[StorePath] = (),
+) -> None:
+    """Keep what a build of everything that was asked for gave; `beside` must stay there too."""
     base = _base(site, names)
     specs = site.looked_at()
     site.store.memo_put(_SPECS, base, json.dumps([asdict(spec) for spec in specs]).encode())
     key = _key(site, base, specs)
-    infos = site.store.closure(site.store.parse(path) for path in outputs.values())
+    made = [site.store.parse(path) for path in outputs.values()]
+    infos = site.store.closure([*made, *beside])
     known = [dict(sorted(outputs.items())), [str(site.store.real(info.path)) for info in infos]]
     site.store.memo_put(_TABLE, key, json.dumps(known).encode())
 
@@ -62,7 +70,7 @@ def _base(site: Site, names: Collection[str]) -> str:
     """Digest what decides which sources take part: recipes, locks, and what was asked for."""
     folders = [site.settings.recipes_dir, site.settings.locks_dir]
     digest = recipes_digest(folders, cache=Memo(site.store, "recipes"))
-    return json.dumps([digest, sorted(names)])
+    return json.dumps([_FORMAT, digest, sorted(names)])
 
 
 def _specs(site: Site, base: str) -> list[SourceSpec] | None:
@@ -71,17 +79,16 @@ def _specs(site: Site, base: str) -> list[SourceSpec] | None:
 
 
 def _spec(row: Mapping[str, Any]) -> SourceSpec:
-    lists = {key: tuple(row[key]) for key in ("include", "exclude", "allow_secrets")}
-    return SourceSpec(row["path"], row["subdir"], **lists)
+    lists = {key: tuple(row[key]) for key in ("include", "exclude", "allow_secrets", "only")}
+    return SourceSpec(row["path"], row["subdir"], **lists, beside=row["beside"])
 
 
 def _key(site: Site, base: str, specs: Sequence[SourceSpec]) -> str:
     from builders.code import code_digest
 
     cache = Memo(site.store, "source")
-    folder = site.settings.sources_dir
-    trees = [source_digest(spec, folder, cache=cache) for spec in specs]
     chosen = site.settings
+    trees = [source_digest(spec, chosen.source_base(spec), cache=cache) for spec in specs]
     settings = [str(chosen.store_dir), str(chosen.state_dir), chosen.sandbox]
-    facts = [_FORMAT, base, code_digest(), trees, settings]
+    facts = [base, code_digest(), trees, settings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
