@@ -7,7 +7,7 @@ for the artefact's own store path, which cannot be known inside of it.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from builders.recipe import EMPTY
@@ -148,11 +148,9 @@ def about(recipe: Recipe, command: tuple[str, ...]) -> dict[str, Any]:
 def _certificates(service: Service) -> dict[str, Any]:
     if not service.certificates:
         return {}
-    pairs = [
-        {"certificate": each.certificate, "key": each.key, "subject": each.subject}
-        for each in service.certificates
-    ]
-    return {"certificates": pairs}
+    pairs = [asdict(each) for each in service.certificates]
+    said = [{key: value for key, value in pair.items() if value} for pair in pairs]
+    return {"certificates": said}
 
 
 def _health(health: Health) -> dict[str, Any]:

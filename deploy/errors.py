@@ -75,6 +75,12 @@ class SecretMissingError(HeadError):
     slug = "secret-missing"
 
 
+class CertificateError(HeadError):
+    """A certificate and its key that are not a pair, or cannot be made or read."""
+
+    slug = "certificate-refused"
+
+
 class UnknownServiceError(InputError):
     """A name that the current release does not know."""
 

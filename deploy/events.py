@@ -15,6 +15,7 @@ class What(Enum):
 
     REPAIRED = "repaired"
     GENERATED = "secret generated"
+    EXPIRES = "certificate expires"
     SEEDED = "seeded"
     KEPT = "kept"
     PREPARED = "prepared"

@@ -55,6 +55,10 @@ class Fields:
             raise self._refuse(key, " or ".join(among), value)
         return value
 
+    def maybe(self, key: str) -> str | None:
+        """Take a text that may be missing."""
+        return self.string(key) if key in self._rest else None
+
     def path(self, key: str) -> Path:
         """Take an absolute path without detours."""
         text = self.string(key)

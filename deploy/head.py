@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from deploy import (
+    certificates,
     credentials,
     durable,
     health,
@@ -156,6 +157,7 @@ class LocalHead:
         self._check_ports(wanted)
         told = self._told()
         state.provide(self.layout, wanted.services.values(), observe, told=told)
+        certificates.provide(self.layout, wanted, observe)
         self.services.check(self._programs(wanted, observe), wanted.tools, known=known)
         nginx.check(wanted, self.layout, self.settings)
 
@@ -182,6 +184,7 @@ class LocalHead:
         """
         chosen = [each for each in wanted.services.values() if each.name in names]
         state.provide(self.layout, chosen, observe, told=self._told())
+        certificates.provide(self.layout, wanted, observe)
         every = self._programs(wanted, observe)
         if running:
             self.services.stop(names)

@@ -5,6 +5,7 @@ Pure: a release and the head's settings go in, programs come out.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from deploy.errors import BadReleaseError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 LAST_PORT = 65535
+OTHER_PORT = re.compile(r"\{port:[^{}]*\}")
 MARK = "SEALIFT_HEAD"
 """The variable by which processes of a head are known, should their manager die."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,8 +30,9 @@ def programs(
     release: Release, layout: Layout, settings: Settings, credentials: Mapping[str, Path]
 ) -> tuple[Program, ...]:
     """Return what runs for `release`; `credentials` maps services to the folders they may read."""
+    numbers = {f"{{port:{name}}}": str(number) for number, name in ports(release, settings).items()}
     found = [
-        _service(service, layout, settings, credentials.get(service.name))
+        _service(service, layout, settings, credentials.get(service.name), numbers)
         for _, service in sorted(release.services.items())
     ]
     if release.web is not None:
@@ -62,10 +65,18 @@ def ports(release: Release, settings: Settings) -> dict[int, str]:
 
 
 def _service(
-    service: Service, layout: Layout, settings: Settings, credentials: Path | None
+    service: Service,
+    layout: Layout,
+    settings: Settings,
+    credentials: Path | None,
+    numbers: Mapping[str, str],
 ) -> Program:
+    """Fill in what only the head knows; `numbers` are the ports of all, by `{port:NAME}`."""
     state = layout.state(service.name)
-    words = {"{port}": str(port(service, settings)), "{state}": str(state)}
+    words = {"{port}": str(port(service, settings)), "{state}": str(state), **numbers}
+    if credentials is not None:
+        words["{credentials}"] = str(credentials)
+    _check_ports(service, numbers)
     own = {key: _fill(value, words) for key, value in service.env.items()}
     secret = {"CREDENTIALS_DIRECTORY": str(credentials)} if credentials else {}
     return Program(
@@ -77,6 +88,18 @@ def _service(
         start_seconds=settings.start_seconds,
         stop_seconds=settings.stop_seconds,
     )
+
+
+def _check_ports(service: Service, numbers: Mapping[str, str]) -> None:
+    """Refuse the port of a service that the release does not have."""
+    for text in (*service.command, *service.env.values()):
+        unknown = [word for word in OTHER_PORT.findall(text) if word not in numbers]
+        if unknown:
+            raise BadReleaseError(
+                f"{service.name} asks for {unknown[0]}, which is not in the release",
+                where=service.name,
+                expected=", ".join(sorted(numbers)),
+            )
 
 
 def _web(executable: Path, layout: Layout, settings: Settings) -> Program:

@@ -54,8 +54,20 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate among a service's secrets; with `key` a pair, which the head can make."""
+
+    certificate: str
+    key: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
-    """How one artefact runs. Words of `command` and values of `env` may hold {port}, {state}."""
+    """How one artefact runs.
+
+    Words of `command` and values of `env` may hold {port}, {port:NAME}, {state}, {credentials}.
+    """
 
     name: str
     path: Path
@@ -67,6 +79,7 @@ class Service:
     env: Mapping[str, str]
     secrets: tuple[str, ...]
     routes: tuple[Route, ...]
+    certificates: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +175,23 @@ def _service(name: str, fields: Fields) -> Service:
         env=fields.string_map("env"),
         secrets=tuple(_name(e, fields.where) for e in fields.strings("secrets", default=())),
         routes=tuple(_route(each) for each in fields.children("routes")),
+        certificates=tuple(_certificate(each) for each in fields.children("certificates")),
     )
     fields.end()
     if not service.command or not service.command[0].startswith("/"):
         raise BadReleaseError("the command must begin with an absolute path", where=fields.where)
     return service
+
+
+def _certificate(fields: Fields) -> Certificate:
+    name, key = fields.string("certificate"), fields.maybe("key")
+    certificate = Certificate(
+        _name(name, fields.where),
+        None if key is None else _name(key, fields.where),
+        fields.maybe("subject"),
+    )
+    fields.end()
+    return certificate
 
 
 def _frontend(name: str, fields: Fields) -> Frontend:
@@ -242,9 +267,20 @@ def _check(release: Release, where: str) -> None:
         raise BadReleaseError("frontends need a web server", where=where)
     if WEB_SERVER in release.services:
         raise BadReleaseError(f"no service may be called {WEB_SERVER!r}", where=where)
+    _check_pairs(release.services.values(), where)
     twice = _repeated(service.port for service in release.services.values())
     if twice is not None:
         raise BadReleaseError("two services have the same port", where=where, got=str(twice))
+
+
+def _check_pairs(services: Iterable[Service], where: str) -> None:
+    """Refuse two services that mean different pairs by one name."""
+    pairs: dict[str, Certificate] = {}
+    for each in (pair for service in services for pair in service.certificates if pair.key):
+        for name in (each.certificate, each.key or ""):
+            if pairs.setdefault(name, each) != each:
+                reason = f"two services declare the secret {name} in different pairs"
+                raise BadReleaseError(reason, where=where, got=f"{pairs[name]} and {each}")
 
 
 def _repeated(ports: Iterable[int]) -> int | None:

@@ -1,0 +1,211 @@
+"""Certificates among the secrets of a head: made once, as a pair with their key, or brought.
+
+A pair appears whole or not at all: it is made in a folder of its own, whose renaming is the moment
+from which it counts; what a cut leaves after that is finished by whoever comes next. What a site
+puts in its place is kept, once it is seen to be a pair. Keys stay in files: openssl is told where
+they are, and says nothing of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from deploy import durable
+from deploy.command import run
+from deploy.errors import BadReleaseError, CertificateError, SecretMissingError
+from deploy.events import Event, Observe, What
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from deploy.layout import Layout
+    from deploy.release import Certificate, Release
+
+TOOL = "openssl"
+DAYS = 3650
+KEY = "rsa:3072"
+"""RSA, since that is what those sign with who sign XML; 3072 bits are good beyond 2030 (NIST)."""
+WARN = dt.timedelta(days=30)
+PATIENCE = 120.0
+"""Seconds; a machine that has just begun may have to wait for random numbers."""
+PENDING = ".pair-"
+PRIVATE = 0o700
+
+# Given in full, so that nothing of the machine's own openssl.cnf counts.
+CONFIG = """\
+[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+utf8 = yes
+string_mask = utf8only
+[name]
+[extensions]
+basicConstraints = critical, CA:false
+keyUsage = critical, digitalSignature
+subjectKeyIdentifier = hash
+"""
+
+
+def provide(layout: Layout, release: Release, observe: Observe) -> None:
+    """Make each pair that the head never had, and look over all certificates of the release.
+
+    Raises:
+        CertificateError: one without its key or the other way round, or two that do not belong
+            together, or that cannot be read.
+        SecretMissingError: a pair that the head had is gone, or one that somebody must bring.
+        BadReleaseError: the release has no openssl.
+    """
+    _finish(layout)
+    every = [each for service in release.services.values() for each in service.certificates]
+    pairs = [each for each in every if each.key is not None]
+    # One that is made here is looked over once, as the pair that it is.
+    for wanted in {each.certificate: each for each in (*every, *pairs)}.values():
+        _Keeper(layout, wanted, _tool(release, wanted), observe).provide()
+
+
+def _tool(release: Release, needed: Certificate) -> Path:
+    if TOOL not in release.tools:
+        raise BadReleaseError(
+            f"the release has no {TOOL}, which {needed.certificate} asks for",
+            where=str(release.path),
+            hint="build it anew",
+        )
+    return release.tools[TOOL].executable
+
+
+class _Keeper:
+    """Provides one certificate of a head, with its key where it is the head's own."""
+
+    def __init__(
+        self, layout: Layout, wanted: Certificate, openssl: Path, observe: Observe
+    ) -> None:
+        self._folder = layout.secrets_dir
+        self._layout = layout
+        self._openssl = openssl
+        self._observe = observe
+        self._subject = _subject(wanted.subject or wanted.certificate)
+        self._whole = wanted.key is not None
+        names = (wanted.certificate, wanted.key or "")[: 1 + self._whole]
+        self._called = " and ".join(names)
+        self._files = [layout.secrets_dir / name for name in names]
+        self._records = [layout.known_dir / name for name in names]
+
+    def provide(self) -> None:
+        """Make it, or look it over."""
+        there = [file for file in self._files if file.exists()]
+        if not there:
+            self._begin()
+        elif len(there) < len(self._files):
+            missing = next(file for file in self._files if file not in there)
+            raise CertificateError(
+                f"of a certificate and its key only {there[0].name} is there",
+                where=str(missing),
+                hint=f"put the other one there; {self._renewal()}",
+            )
+        elif self._whole:
+            self._check_pair(*self._files)
+        self._check_time()
+
+    def _begin(self) -> None:
+        """Make a pair, unless the head had one, or it is not the head's to make."""
+        if any(record.exists() for record in self._records):
+            raise SecretMissingError(
+                f"the certificate {self._called}, which this head had, is gone",
+                where=str(self._files[0]),
+                hint=f"put it back there; {self._renewal()}",
+            )
+        if not self._whole:
+            raise SecretMissingError(
+                f"the certificate {self._called} is not there, and this release does not make it",
+                where=str(self._files[0]),
+                hint="put it there, in PEM",
+            )
+        self._make()
+        self._observe(Event(What.GENERATED, self._called, str(self._folder)))
+
+    def _renewal(self) -> str:
+        """Say how to make the head forget the pair; one certificate is not the head's to make."""
+        files = " ".join(str(file) for file in (*self._files, *self._records))
+        return f"to have a new pair made: rm -f {files}" if self._whole else "in PEM"
+
+    def _make(self) -> None:
+        """Make a pair and let it appear at once."""
+        token = secrets.token_hex(6)
+        unfinished = self._folder / f"{durable.TEMPORARY}{token}"
+        unfinished.mkdir(mode=PRIVATE)
+        try:
+            self._write_pair(*(unfinished / file.name for file in self._files))
+            unfinished.rename(self._folder / f"{PENDING}{token}")
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        durable.sync_folder(self._folder)
+        _finish(self._layout)
+
+    def _write_pair(self, certificate: Path, key: Path) -> None:
+        config = certificate.with_name("openssl.cnf")
+        config.write_text(CONFIG, "utf-8")
+        words = ("-x509", "-newkey", KEY, "-nodes", "-sha256", "-days", str(DAYS), "-utf8")
+        places = ("-keyout", str(key), "-out", str(certificate))
+        self._run(
+            ("req", *words, "-config", str(config), "-subj", self._subject, *places),
+            reason=f"{TOOL} cannot make the certificate {certificate.name}",
+        )
+        config.unlink()
+        for file in (certificate, key):
+            durable.write(file, file.read_bytes(), mode=0o600)
+
+    def _check_pair(self, certificate: Path, key: Path) -> None:
+        read = ("x509", "-noout", "-pubkey", "-in", str(certificate))
+        # An empty passphrase, so that an encrypted key is refused and nobody is asked.
+        derive = ("pkey", "-pubout", "-passin", "pass:", "-in", str(key))
+        public = self._run(read, reason=f"the certificate {certificate.name} cannot be read")
+        mine = self._run(derive, reason=f"the key {key.name} cannot be read without a passphrase")
+        if public != mine:
+            raise CertificateError(
+                f"the certificate {certificate.name} and the key {key.name} are not a pair",
+                where=str(certificate),
+                hint=f"put the right ones there; {self._renewal()}",
+            )
+
+    def _check_time(self) -> None:
+        """Tell of a certificate that has run out or soon will; who uses it decides what follows."""
+        file = self._files[0]
+        words = ("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(file))
+        said = self._run(words, reason=f"the certificate {file.name} cannot be read")
+        end = dt.datetime.fromisoformat(said.strip().rpartition("=")[2])
+        if end - dt.datetime.now(dt.UTC) < WARN:
+            detail = f"{end:%Y-%m-%d}; put another there: {file}"
+            self._observe(Event(What.EXPIRES, file.name, detail))
+
+    def _run(self, words: Sequence[str], *, reason: str) -> str:
+        # Without this it would read the machine's own configuration.
+        env = {"OPENSSL_CONF": os.devnull}
+        ended = run((str(self._openssl), *words), env=env, timeout=PATIENCE)
+        if ended.status != 0:
+            raise CertificateError(reason, where=words[-1], got=ended.output.strip()[-300:])
+        return ended.output
+
+
+def _finish(layout: Layout) -> None:
+    """Put pairs that are complete in their place, and remove what never became one."""
+    for folder in layout.secrets_dir.glob(f"{PENDING}*"):
+        for file in sorted(folder.iterdir()):
+            if not (layout.secrets_dir / file.name).exists():
+                os.link(file, layout.secrets_dir / file.name)
+        durable.sync_folder(layout.secrets_dir)
+        shutil.rmtree(folder)
+    for folder in layout.secrets_dir.glob(f"{durable.TEMPORARY}*"):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _subject(name: str) -> str:
+    """Spell a common name as `openssl req -subj` reads it."""
+    return "/CN=" + "".join(f"\\{sign}" if sign in "\\/+=" else sign for sign in name)
