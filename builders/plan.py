@@ -133,21 +133,22 @@ def _arrange_rest(
     steps: Mapping[str, Step], targets: Collection[str], failed: Mapping[str, Error]
 ) -> Plan:
     """Arrange what does not need a failed recipe; it is all asked for, whoever needed it."""
-    causes = {key: key for key in failed}
+    gone = {key: name for name in failed for key in (name, bill(name))}
+    causes = dict(gone)
     users: dict[str, list[str]] = {}
     for step in steps.values():
         for key in step.inputs.values():
             users.setdefault(key, []).append(step.key)
-    waiting = [*failed]
+    waiting = [*gone]
     while waiting:
         key = waiting.pop()
         for user in users.get(key, ()):
             if user not in causes:
                 causes[user] = causes[key]
                 waiting.append(user)
-    asked = _reach(steps, [key for key in targets if key not in failed], missing=failed)
+    asked = _reach(steps, [key for key in targets if key not in gone], missing=gone)
     rest = arrange(steps.values(), [key for key in asked if key not in causes])
-    blocked = {key: causes[key] for key in asked if key in causes and key not in failed}
+    blocked = {key: causes[key] for key in asked if key in causes and key not in gone}
     return replace(rest, failed=failed, blocked=blocked)
 
 

@@ -17,6 +17,8 @@ from builders.build import Build, BuildError
 from builders.events import Event, EventKind
 from builders.explain import remember_source
 from builders.lay import lay
+from builders.provenance import Run, keep, statement
+from builders.revision import look
 from store.errors import Error
 from store.lock import LockedError, hold
 
@@ -88,12 +90,16 @@ class Workshop:
             return self._make(task)
 
     def _make(self, task: Task) -> Made:
-        step, began = task.step, time.monotonic()
+        step, began, moment = task.step, time.monotonic(), time.time()
         self._tell(EventKind.STARTED, task, log=str(logs.log_file(self.store, task.digest)))
+        revision = look(step.source.root) if step.source is not None else None
         with self.building(task) as (build, closure):
             self.children.pause(0)
             info = self.add(task, build, closure)
         seconds = time.monotonic() - began
+        run = Run(self.children.mark, self.mode, moment, moment + seconds, revision)
+        said = statement(task, info, closure, run, str(self.store.store_dir))
+        keep(self.store, info.path, said)
         if step.source is not None:
             remember_source(self.store, step.source)
         self.store.realise(
