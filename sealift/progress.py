@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from builders.contents import QUIET
 from builders.events import Event, EventKind
 from builders.logs import quote
 
@@ -133,6 +134,8 @@ class Tally:
 
 
 def _line(event: Event) -> str | None:
+    if event.key.endswith(QUIET) and event.kind is not EventKind.FAILED:
+        return None
     match event.kind:
         case EventKind.FINISHED:
             return f"built     {event.shown:<40} {event.seconds:6.1f} s"
