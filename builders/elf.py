@@ -1,7 +1,8 @@
 """What an ELF file asks of the system that loads it: libraries, search path, versions of symbols.
 
 Reads 64-bit little-endian files, as amd64 has them (System V ABI, chapters 4 and 5; the
-version sections are those of the Linux Standard Base). Pure: bytes in, a value out.
+version sections are those of the Linux Standard Base). Pure: bytes in, a value out; a file that is
+mapped does for bytes, and then only the few pages that say all this are read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    Data = bytes | mmap.mmap
 
 MAGIC = b"\x7fELF"
 
@@ -79,7 +83,7 @@ class _Segment:
     size: int
 
 
-def parse(data: bytes, *, where: str) -> Elf | None:
+def parse(data: Data, *, where: str) -> Elf | None:
     """Parse an ELF file; None if it is of another machine's kind (32 bits, big-endian).
 
     Raises:
@@ -137,7 +141,7 @@ def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _parse(data: bytes) -> Elf:
+def _parse(data: Data) -> Elf:
     segments = list(_segments(data))
     tags = list(_dynamic(data, segments))
     values = dict(tags)
@@ -157,7 +161,7 @@ def _parse(data: bytes) -> Elf:
 _NAMES = frozenset({_NEEDED, _SONAME, _RPATH, _RUNPATH})
 
 
-def _segments(data: bytes) -> Iterator[_Segment]:
+def _segments(data: Data) -> Iterator[_Segment]:
     header = _HEADER.unpack_from(data)
     start, size, count = header[5], header[9], header[10]
     for index in range(count):
@@ -165,7 +169,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         yield _Segment(kind, offset, address, length)
 
 
-def _dynamic(data: bytes, segments: Iterable[_Segment]) -> Iterator[tuple[int, int]]:
+def _dynamic(data: Data, segments: Iterable[_Segment]) -> Iterator[tuple[int, int]]:
     for segment in segments:
         if segment.kind == _DYNAMIC:
             for place in range(segment.offset, segment.offset + segment.size, _ENTRY.size):
@@ -183,14 +187,14 @@ def _offset(address: int, segments: Iterable[_Segment]) -> int:
     raise ValueError(f"nothing lies at address {address:#x}")
 
 
-def _string(data: bytes, place: int) -> str:
+def _string(data: Data, place: int) -> str:
     end = data.find(b"\0", place)
     if not 0 <= place <= end:
         raise ValueError("a string outside the file")
     return data[place:end].decode()
 
 
-def _interpreter(data: bytes, segments: Iterable[_Segment]) -> str | None:
+def _interpreter(data: Data, segments: Iterable[_Segment]) -> str | None:
     for segment in segments:
         if segment.kind == _INTERP:
             return _string(data, segment.offset)
@@ -198,7 +202,7 @@ def _interpreter(data: bytes, segments: Iterable[_Segment]) -> str | None:
 
 
 def _versions(
-    data: bytes, segments: Iterable[_Segment], values: Mapping[int, int], strings: int
+    data: Data, segments: Iterable[_Segment], values: Mapping[int, int], strings: int
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     if _VERNEED not in values:
         return
@@ -212,7 +216,7 @@ def _versions(
         place += following
 
 
-def _symbols(data: bytes, place: int, count: int, strings: int) -> Iterator[str]:
+def _symbols(data: Data, place: int, count: int, strings: int) -> Iterator[str]:
     for _ in range(count):
         _, _, _, name, following = _NEED_ENTRY.unpack_from(data, place)
         yield _string(data, strings + name)

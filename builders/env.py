@@ -6,9 +6,10 @@ links lie is for `builders/scripts/env.py`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import wheel
+from builders import linkage, wheel
 from builders.lock_files import lock_file
 from builders.python_lock import load, requirements_of, target_of
 from builders.step import Step
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from builders.requirements import Requirements
     from builders.step import SourceTree
 
+VERSION = 2
 GUNICORN_MODULES = ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread")
 """What a service that gunicorn runs loads besides its own code."""
 
@@ -64,6 +66,7 @@ def step(recipe: Recipe, lock: PythonLock, requirements: Requirements, *, key: s
         name=store_name(key),
         recipe=recipe.name,
         builder="env",
+        version=VERSION,
         inputs={**wheel.tools(recipe), **wheel.unpacked(recipe, lock.wheels)},
         arguments={
             "packages": {pinned.name: pinned.version for pinned in lock.wheels},
@@ -79,6 +82,7 @@ def build(build: Build) -> None:
 
     Raises:
         BuildError: a package imports what is not there.
+        OwnGlibcError: a library needs a later glibc than the interpreter's own.
     """
     arguments = build.step.arguments
     build.run_script(
@@ -91,10 +95,23 @@ def build(build: Build) -> None:
                 "format": 1,
                 "name": build.step.key,
                 "env": {"packages": arguments["packages"]},
+                **_needs(build),
             },
             "out": build.inside(build.out),
         }
     )
+
+
+def _needs(build: Build) -> dict[str, str | None]:
+    """Say which glibc the wheels and the interpreter ask for; warn of what else a head must have.
+
+    No error: a wheel may hold a library that the service never loads.
+    """
+    python = build.inputs["python"]
+    files = linkage.elf_files(map(Path, wheel.unpacked_inputs(build).values()))
+    for library, user in linkage.missing(files, python):
+        build.log.write(f"warning: {user} needs {library}, which only the head can have\n")
+    return linkage.need(files, python, where=build.step.recipe)
 
 
 def _pairs(paths: dict[str, str]) -> Sequence[tuple[str, str]]:
