@@ -107,20 +107,28 @@ def _realise(
 
 
 def _root(site: Site, result: Result) -> None:
-    """Root the outputs of recipes, whatever else failed, so that the collector keeps them."""
-    for name, path in result.outputs.items():
-        if name in site.recipes:
-            site.store.add_root(name, path)
+    """Root the outputs of recipes, whatever else failed, so that the collector keeps them.
+
+    So that their bills of materials stay as long, they are roots too.
+    """
+    from builders.contents import BILL
+
+    for key, path in result.outputs.items():
+        if key.removesuffix(BILL) in site.recipes:
+            site.store.add_root(key, path)
 
 
 def _keep(
     site: Site, wanted: tuple[str, ...], result: Result, *, as_json: bool, remember: bool
 ) -> None:
     """Remember what was built, and show it."""
+    from builders.contents import BILL
+
     made = {name: path for name, path in result.outputs.items() if name in site.recipes}
     shown = {n: str(site.store.real(p)) for n, p in sorted(made.items()) if n in (wanted or made)}
     if remember:
-        evaluation.remember(site, wanted, shown)
+        bills = [path for key, path in result.outputs.items() if key.endswith(BILL)]
+        evaluation.remember(site, wanted, shown, beside=bills)
     done = f"{len(result.built)} built, {len(result.fetched)} fetched"
     if result.checked:
         done = f"{len(result.checked)} built again and identical"
