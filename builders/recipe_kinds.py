@@ -20,7 +20,7 @@ from builders.recipe_words import (
     relative,
     version,
 )
-from builders.requirements import DEFAULT_FILE
+from builders.requirements import DEFAULT_FILE, PROJECT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,6 +88,7 @@ _PYTHON_APPLICATION = KindRules(
         "requirements": Option(relative, DEFAULT_FILE),
         "extra_requirements": Option(_list_of(string), ("gunicorn",)),
         "glibc": _GLIBC,
+        "python": Option(version),
         "smoke": Option(module),
     },
     inputs=_PYTHON | {"tools": "python-tools"},
@@ -117,7 +118,11 @@ _KINDS: Mapping[Kind, KindRules] = {
     Kind.SHIV: _PYTHON_APPLICATION,
     Kind.ENV: KindRules(
         options=_FROM_SOURCE
-        | {"requirements": Option(_list_of(string, least=1), REQUIRED), "glibc": _GLIBC},
+        | {
+            "requirements": Option(_list_of(string, least=1), REQUIRED),
+            "glibc": _GLIBC,
+            "python": Option(version),
+        },
         inputs=_PYTHON,
     ),
     Kind.DIST: KindRules(
@@ -125,6 +130,7 @@ _KINDS: Mapping[Kind, KindRules] = {
             "script": Option(string, "build"),
             "output": Option(relative, "dist"),
             "install_scripts": Option(_list_of(npm_package), ()),
+            "node": Option(version),
         },
         inputs=_PYTHON | {"node": "node-20"},
         source=True,
@@ -132,12 +138,28 @@ _KINDS: Mapping[Kind, KindRules] = {
         env=True,
     ),
     Kind.NODE: KindRules(
-        options={"skip_install_scripts": Option(_list_of(npm_package), ())},
+        options={
+            "node": Option(version),
+            "skip_install_scripts": Option(_list_of(npm_package), ()),
+        },
         inputs=_PYTHON | {"node": "node-20"},
         source=True,
         service=True,
     ),
     Kind.DEB: KindRules(options=_DEB),
+    Kind.EXECUTABLE: KindRules(
+        options=_FROM_SOURCE
+        | {
+            "requirements": Option(relative, PROJECT_FILE),
+            "extra_requirements": Option(_list_of(string), ()),
+            "glibc": _GLIBC,
+            "command": Option(recipe_name),
+            "pure": Option(_list_of(python_package), ()),
+        },
+        inputs=_PYTHON
+        | {"tools": "python-tools", "compiler": "compiler", "build": "sealift-build"},
+        source=True,
+    ),
     Kind.APT: KindRules(
         options={
             "packages": _DEB["packages"],

@@ -1,0 +1,283 @@
+"""Make a Python project's PEX, its shiv archive and its one file that needs no Python.
+
+Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `name` (of the
+recipe), `command` (the project's console script), `variable` (where the one file unpacks itself is
+what this environment variable says), `pure` (distributions whose extension modules are left out of
+what any Python runs), `python`, `tools` (an environment that has pex and shiv), `env` (the locked
+wheels, joined), `project` (the folder with the project's wheel), `launcher` (all store paths),
+`files` (file name → path of a fetched wheel), `wheels` (file name → store path of the same wheel,
+unpacked), `work` (a folder to work in) and `out`.
+
+The one file is the launcher, an archive of the interpreter with what the PEX lacks of a fast start
+(bytecode and the extension modules of `pure`), and the PEX itself, shifted. The launcher's stamp
+says where each begins.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from compileall import compile_dir
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import Any
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
+
+from builders.scripts.pure_wheel import is_native, purify
+from builders.scripts.zips import shifted, unpacked_size, write
+
+SHEBANG = "/usr/bin/env python3"
+MARK = b"launcher-stamp-1"
+STAMP = struct.Struct("<16s40sQQQQII")
+"""`struct stamp` of `builders/launcher/launcher.h`."""
+START = """\
+import sys
+
+from {module} import {top}
+
+sys.exit({attribute}())
+"""
+BYTECODE = "__pycache__"
+
+
+def main(
+    *,
+    name: str,
+    command: str,
+    variable: str,
+    pure: list[str],
+    python: str,
+    tools: str,
+    env: str,
+    project: str,
+    launcher: str,
+    files: dict[str, str],
+    wheels: dict[str, str],
+    work: str,
+    out: str,
+) -> None:
+    """Make all forms below the new folder `out`, and start each once."""
+    place, target = Path(work), Path(out)
+    (wheel,) = Path(project).iterdir()
+    (target / "bin").mkdir(parents=True)
+    pex, shiv = target / f"{name}.pex", target / f"{name}.shiv"
+    one = target / "bin" / command
+    shutil.copyfile(wheel, target / wheel.name)
+    site = lay_project(wheel, place / "project")
+    entry = entry_of(site, command)
+    lay_wheels(place / "wheels", files, wheel, pure)
+    run_pex(place, pex, tools=tools, python=python, wheel=wheel, command=command)
+    lay_site(place / "site", Path(env), site)
+    run_shiv(place / "site", shiv, tools=tools, entry=entry)
+    packages = {wheel.name: site, **{file: Path(path) for file, path in wheels.items()}}
+    carried = runtime_of(Path(python), packages, pure)
+    runtime = place / "runtime.zip"
+    write(runtime, {**carried, f"{command}.py": start_of(entry)})
+    join(one, Path(launcher), runtime, pex)
+    version = wheel.name.split("-")[1]
+    for argv in ([one], [f"{python}/bin/python3", pex], [f"{python}/bin/python3", shiv]):
+        try_out([*map(str, argv)], version, place, variable)
+    write_json(target / "sealift.json", about_of(name, command, wheel.name, version, one))
+
+
+def lay_project(wheel: Path, target: Path) -> Path:
+    """Unpack the project's wheel and compile it, as `wheel.py` does with those that are locked."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    compile_dir(
+        target,
+        stripdir=str(target),
+        quiet=1,
+        force=True,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+    return target
+
+
+def entry_of(site: Path, command: str) -> str:
+    """Return `module:attribute` of the project's console script."""
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    (file,) = site.glob("*.dist-info/entry_points.txt")
+    parser.read_string(file.read_text(encoding="utf-8"))
+    if not parser.has_option("console_scripts", command):
+        sys.exit(f"the project has no console script {command!r}")
+    return parser.get("console_scripts", command)
+
+
+def lay_wheels(folder: Path, files: dict[str, str], wheel: Path, pure: list[str]) -> None:
+    """Copy the wheels that the PEX is made of; those of `pure` become wheels for any Python."""
+    folder.mkdir(parents=True)
+    shutil.copyfile(wheel, folder / wheel.name)
+    for name, path in sorted(files.items()):
+        # A copy: pex follows links, and would call the wheel by its store path's name.
+        copy = folder / name
+        shutil.copyfile(path, copy)
+        if normalise(name) in pure:
+            purify(copy, folder)
+            copy.unlink()
+
+
+def normalise(filename: str) -> str:
+    """Return a wheel's distribution as PEP 503 spells it."""
+    return filename.partition("-")[0].lower().replace("_", "-").replace(".", "-")
+
+
+def run_pex(
+    work: Path, target: Path, *, tools: str, python: str, wheel: Path, command: str
+) -> None:
+    """Make the PEX of nothing but the wheels, with nothing of the machine's settings."""
+    name, version = wheel.name.split("-")[:2]
+    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex", "--python", f"{python}/bin/python3"]
+    argv += ["--pre-resolved-dists", str(work / "wheels"), f"{name}=={version}", "-c", command]
+    argv += ["--python-shebang", SHEBANG, "--no-pypi", "--no-compile", "-o", str(target)]
+    ours = {
+        "PEX_EMIT_WARNINGS": "false",
+        "PEX_IGNORE_RCFILES": "true",
+        "PEX_ROOT": str(work / "root"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+    }
+    done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
+    if done.returncode != 0:
+        sys.exit("pex could not make a PEX of the locked wheels")
+    taken = distributions_in(target)
+    if taken != {path.name for path in (work / "wheels").iterdir()}:
+        sys.exit(f"pex took other wheels than the lock names: {sorted(taken)}")
+
+
+def distributions_in(pex: Path) -> set[str]:
+    """Return the wheels that a PEX is made of."""
+    with zipfile.ZipFile(pex) as archive:
+        paths = [name.split("/") for name in archive.namelist()]
+    return {parts[1] for parts in paths if parts[0] == ".deps" and parts[1]}
+
+
+def lay_site(target: Path, env: Path, project: Path) -> None:
+    """Copy all packages to one folder as `pip install --target` would, without bytecode."""
+    for root in (env / "site", project):
+        copy_into(target, root)
+    for file in sorted((env / "bin").iterdir()):
+        # Programs of wheels; scripts of the environment would not find their way from there.
+        if file.resolve().read_bytes()[:4] == b"\x7fELF" and not file.name.startswith("python"):
+            (target / "bin").mkdir(exist_ok=True)
+            shutil.copyfile(file, target / "bin" / file.name)
+            (target / "bin" / file.name).chmod(0o755)
+
+
+def copy_into(target: Path, root: Path) -> None:
+    """Copy what lies below a folder, links followed, without bytecode and read-only modes."""
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if name != BYTECODE)
+        place = target / Path(folder).relative_to(root)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in sorted(names):
+            shutil.copyfile(Path(folder, name), place / name)
+
+
+def run_shiv(site: Path, target: Path, *, tools: str, entry: str) -> None:
+    """Run shiv on what is there already; it asks no index and installs nothing."""
+    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "shiv", "--reproducible"]
+    argv += ["--python", SHEBANG, "--site-packages", str(site), "--entry-point", entry]
+    done = subprocess.run([*argv, "--output-file", str(target)], check=False)
+    if done.returncode != 0:
+        sys.exit("shiv could not make the archive")
+
+
+def runtime_of(python: Path, wheels: dict[str, Path], pure: list[str]) -> dict[str, Path | bytes]:
+    """Return what the one file unpacks beside the PEX's packages: name → file."""
+    site = packages_of(python)
+    members: dict[str, Path | bytes] = {
+        f"python/{path}": python / path for path in files_below(python) if path != "sealift.json"
+    }
+    for name, wheel in sorted(wheels.items()):
+        for path in files_below(wheel):
+            native = normalise(name) in pure and is_native(path)
+            if (native or BYTECODE in path.split("/")) and not path.startswith(".prefix/"):
+                members[f"{site}/{path}"] = wheel / path
+    return members
+
+
+def start_of(entry: str) -> bytes:
+    """Return the file that the interpreter is started with."""
+    module, _, attribute = entry.partition(":")
+    top = attribute.partition(".")[0]
+    return START.format(module=module, top=top, attribute=attribute).encode()
+
+
+def packages_of(python: Path) -> str:
+    """Return where the interpreter's own packages lie in the tree, as `launcher.py` told it."""
+    import site  # noqa: PLC0415 - its import looks at the machine, and is wanted here alone
+
+    return str("python" / Path(site.getsitepackages([str(python)])[-1]).relative_to(python))
+
+
+def files_below(root: Path) -> list[str]:
+    """Return the paths of all files and links below a folder, relative to it."""
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
+        for folder, folders, names in os.walk(root)
+        for name in [*names, *(each for each in folders if Path(folder, each).is_symlink())]
+    )
+
+
+def join(target: Path, launcher: Path, runtime: Path, pex: Path) -> None:
+    """Write the one file, and the stamp in its launcher."""
+    elf, first, second = launcher.read_bytes(), runtime.read_bytes(), pex.read_bytes()
+    places = (len(elf), len(elf) + len(first), len(elf) + len(first) + len(second))
+    size = unpacked_size(first) + unpacked_size(second)
+    carried = shifted(first, places[0]) + shifted(second, places[1])
+    digest = hashlib.sha256(elf + carried).hexdigest()[:32].encode()
+    stamp = STAMP.pack(MARK, digest, *places, size, zlib.crc32(carried), 0)
+    if elf.count(MARK) != 1:
+        sys.exit("the launcher does not hold its stamp once")
+    target.write_bytes(elf.replace(MARK + bytes(STAMP.size - len(MARK)), stamp) + carried)
+    target.chmod(0o755)
+
+
+def try_out(argv: list[str], version: str, work: Path, variable: str) -> None:
+    """Start one form, which must tell the project's version."""
+    ours = {name: str(work / "started") for name in (variable, "PEX_ROOT", "SHIV_ROOT")}
+    done = subprocess.run(
+        [*argv, "--version"],
+        env={**os.environ, **ours},
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode != 0 or version not in done.stdout:
+        sys.exit(f"{Path(argv[-1]).name} does not start: {done.stdout}")
+
+
+def about_of(name: str, command: str, wheel: str, version: str, one: Path) -> dict[str, Any]:
+    """Return what `sealift.json` says."""
+    return {
+        "format": 1,
+        "name": name,
+        "executable": {
+            "command": command,
+            "file": f"bin/{one.name}",
+            "pex": f"{name}.pex",
+            "shiv": f"{name}.shiv",
+            "version": version,
+            "wheel": wheel,
+        },
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write one JSON value as every `sealift.json` is written."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
