@@ -1,6 +1,7 @@
-"""Semantic version ranges, as npm reads them: enough to say whether a release satisfies `engines`.
+"""Semantic versions, and their ranges as npm reads them: enough for `engines` and for advisories.
 
-Only releases are asked about, never prereleases, so npm's special rules for those fall away.
+Of ranges only releases are asked about, never prereleases, so npm's special rules for those fall
+away.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import re
 from typing import TypeAlias
 
 _Order: TypeAlias = tuple[int, int, int, int]
+Precedence: TypeAlias = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
 _Test: TypeAlias = tuple[str, _Order]
 
 _PARTIAL = r"[v=\s]*(\d+|[xX*])(?:\.(\d+|[xX*])(?:\.(\d+|[xX*])(?:-([0-9A-Za-z.-]+))?(?:\+\S+)?)?)?"
 _COMPARATOR = re.compile(rf"\s*(\^|~>?|>=|<=|>|<|=|)\s*{_PARTIAL}(?=\s|$)")
 _HYPHEN = re.compile(rf"\s*{_PARTIAL}\s+-\s+{_PARTIAL}\s*")
+_VERSION = re.compile(
+    r"[v=]*(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?"
+)
 _FIELDS = 4
 _NUMBERS = 3
 
@@ -25,6 +30,26 @@ def satisfies(version: str, text: str) -> bool:
         return False
     order = (int(found[1]), int(found[2]), int(found[3]), 1)
     return any(_alternative(order, part) for part in text.split("||"))
+
+
+def precedence(version: str) -> Precedence:
+    """Give a key by which versions are ordered: Semantic Versioning 2.0, section 11.
+
+    Missing numbers count as 0, as advisories write them.
+
+    Raises:
+        ValueError: it is no version.
+    """
+    found = _VERSION.fullmatch(version.strip())
+    if found is None:
+        raise ValueError(f"version {version!r}")
+    numbers = (int(found[1]), int(found[2] or 0), int(found[3] or 0))
+    words = tuple(map(_identifier, found[4].split("."))) if found[4] else ()
+    return (*numbers, 0 if words else 1, words)
+
+
+def _identifier(word: str) -> tuple[int, int, str]:
+    return (0, int(word), "") if word.isdigit() else (1, 0, word)
 
 
 def _alternative(order: _Order, text: str) -> bool:
