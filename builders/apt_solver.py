@@ -21,7 +21,7 @@ from urllib.parse import quote
 from builders.command import capture
 from builders.deb_index import read_index
 from builders.deb_pins import Asked, DebLock, LockError, Pinned, moment
-from builders.debian import parse_packages
+from builders.debian import BadIndexError, parse_packages
 from builders.dpkg_status import installed
 
 if TYPE_CHECKING:
@@ -85,8 +85,12 @@ def solve(
     with tempfile.TemporaryDirectory(prefix="sealift-apt-") as folder:
         root = Path(folder)
         _lay(root, indexes, status, architecture)
-        _apt(root, "update", where=where)
+        update = _apt(root, "update", where=where)
+        if update.code:
+            raise BadIndexError("apt does not believe the indexes", where=where, got=_said(update))
         done = _apt(root, "install", "-s", "-y", "--", *packages, where=where)
+        if done.code:
+            raise _refusal(done, where)
     choices = tuple(_choices(done.stdout.decode(errors="replace"), where))
     present = _present(packages, choices, status, texts, where)
     asked = replace(Asked.of(packages, sources), present=present)
@@ -111,7 +115,13 @@ def read(source: Source, architecture: str = "amd64") -> Index:
 
 def _lay(root: Path, indexes: Mapping[Source, Index], status: str, architecture: str) -> None:
     """Lay a private apt: its configuration, its only sources as files, and what is installed."""
-    for folder in ("etc", "state/lists/partial", "cache/archives/partial", "log"):
+    for folder in (
+        "etc/apt.conf.d",
+        "etc/preferences.d",
+        "state/lists/partial",
+        "cache/archives/partial",
+        "log",
+    ):
         (root / folder).mkdir(parents=True)
     (root / "status").write_text(status, encoding="utf-8")
     foreign = sorted({*_ARCHITECTURE.findall(status)} - {architecture, "all"})
@@ -153,6 +163,8 @@ def _configuration(root: Path, architecture: str, foreign: Iterable[str]) -> str
         "Acquire::Languages": "none",
         # The indexes lie under their plain names.
         "Acquire::By-Hash": "no",
+        # Otherwise an index that apt does not believe is but a warning, and the one before holds.
+        "APT::Update::Error-Mode": "any",
     }
     lines = [f'{key} "{value}";\n' for key, value in settings.items()]
     return "".join((*lines, f"APT::Architectures {{ {architectures} }};\n"))
@@ -175,29 +187,27 @@ def _apt(root: Path, *arguments: str, where: str) -> Completed:
             hint="lock on a Debian or Ubuntu machine",
         )
     try:
-        done = capture([program, "-q", *arguments], env=environment, cwd=root, timeout=TIMEOUT)
+        return capture([program, "-q", *arguments], env=environment, cwd=root, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise ClosureError(f"apt thought for more than {TIMEOUT:.0f} s", where=where) from None
-    if done.code:
-        raise _refusal(done, where)
-    return done
 
 
 def _refusal(done: Completed, where: str) -> ClosureError:
     """Say what apt said, without its preliminaries."""
     _, _, unmet = done.stdout.decode(errors="replace").partition(_UNMET)
     reasons = [" ".join(line.split()) for line in unmet.splitlines() if line.startswith(" ")]
-    complaints = [
-        line.removeprefix("E: ")
-        for line in done.stderr.decode(errors="replace").splitlines()
-        if line.startswith("E: ")
-    ]
     return ClosureError(
         "apt finds no way to install the packages",
         where=where,
-        got="; ".join(reasons or complaints) or f"exit code {done.code}",
+        got="; ".join(reasons) or _said(done),
         hint="correct `packages:`, `suites:`, or the base system",
     )
+
+
+def _said(done: Completed) -> str:
+    lines = done.stderr.decode(errors="replace").splitlines()
+    complaints = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
+    return "; ".join(complaints) or f"exit code {done.code}"
 
 
 def _choices(text: str, where: str) -> Iterator[_Choice]:
