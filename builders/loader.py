@@ -15,6 +15,7 @@ from builders.fields import RecipeError, fail, mapping, string, strings
 from builders.recipe import EMPTY, Recipe, SourceSpec
 from builders.recipe_checks import check
 from builders.recipe_kinds import KindRules, kind_rules, read_options
+from builders.recipe_languages import choose_languages, refuse_both
 from builders.recipe_service import service
 from builders.recipe_words import (
     environment,
@@ -57,6 +58,8 @@ def load_recipe(file: Path) -> Recipe:
         raise missing(node, "source")
     ran = service(values["service"]) if "service" in values else None
     options = read_options(node, values, rules)
+    inputs = _inputs(values.get("inputs"))
+    refuse_both(values, inputs)
     return Recipe(
         name=file.stem,
         kind=kind,
@@ -64,7 +67,7 @@ def load_recipe(file: Path) -> Recipe:
         description=string(values["description"]) if "description" in values else "",
         source=_source(values["source"]) if "source" in values else None,
         lock=relative(values["lock"]) if "lock" in values else None,
-        inputs=MappingProxyType({**rules.inputs, **_inputs(values.get("inputs"))}),
+        inputs=MappingProxyType({**rules.inputs, **inputs}),
         env=environment(values["env"]) if "env" in values else EMPTY,
         options=MappingProxyType(options),
         service=ran,
@@ -90,7 +93,7 @@ def load_recipes(recipes_dir: Path) -> Mapping[str, Recipe]:
                 hint="a recipe's name is that of its file: rename one",
             )
         found[recipe.name] = recipe
-    recipes = MappingProxyType(dict(sorted(found.items())))
+    recipes = MappingProxyType(choose_languages(dict(sorted(found.items()))))
     check(recipes)
     return recipes
 
@@ -138,11 +141,7 @@ def _source(node: Node) -> SourceSpec:
     values = mapping(node, ("path", "subdir", "beside", "only", *_PATTERNS))
     if "path" not in values:
         raise missing(node, "path")
-    lists = {
-        key: strings(values[key], file_pattern)
-        for key in _PATTERNS
-        if key in values
-    }
+    lists = {key: strings(values[key], file_pattern) for key in _PATTERNS if key in values}
     only = strings(values["only"], folder) if "only" in values else ()
     subdir = folder(values["subdir"]) if "subdir" in values else ""
     beside = "beside" in values and _beside(values["beside"])

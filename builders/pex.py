@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders import env, wheel
+from builders import env, linkage, wheel
 from builders.launch import (
     FLAGS,
     OWN_PATH,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from builders.recipe import Recipe
     from builders.requirements import Requirements
     from builders.step import SourceTree
+
+
+VERSION = 2
 
 
 def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -81,6 +84,7 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
         name=store_name(recipe.name),
         recipe=recipe.name,
         builder="pex",
+        version=VERSION,
         inputs={
             **wheel.tools(recipe),
             "env": f"{recipe.name}:env",
@@ -133,9 +137,11 @@ def build(build: Build) -> None:
     if source is None:
         raise build.error("the step has no source")
     interpreter = build.inside(build.inputs["env"] / "bin" / "python3")
+    arguments = build.step.arguments
     build.run_script(
         {
-            **build.step.arguments,
+            **arguments,
+            "about": {**arguments["about"], **linkage.need_of(build.inputs["env"])},
             "interpreter": interpreter,
             "base": build.inside(build.inputs["pex-base"]),
             "env": build.inside(build.inputs["env"]),

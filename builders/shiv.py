@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders import env, wheel
+from builders import env, linkage, wheel
 from builders.launch import OWN_PATH, Entry, about, direct, entry_of, launch, state_links
 from builders.state_checks import check_state
 from builders.step import Step
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from builders.recipe import Recipe
     from builders.step import SourceTree
 
+VERSION = 2
 ROOT = "{state}/.shiv"
 _OWN = {"SHIV_PREPEND_PYTHONPATH": OWN_PATH}
 """The code that lies beside the archive comes first: its state links lead out of the store."""
@@ -54,6 +55,7 @@ def _final(recipe: Recipe, source: SourceTree | None, project: Project) -> Step:
         name=store_name(recipe.name),
         recipe=recipe.name,
         builder="shiv",
+        version=VERSION,
         inputs={
             **wheel.tools(recipe),
             "tools": recipe.inputs["tools"],
@@ -96,9 +98,11 @@ def build(build: Build) -> None:
     source = build.source
     if source is None:
         raise build.error("the step has no source")
+    arguments = build.step.arguments
     build.run_script(
         {
-            **build.step.arguments,
+            **arguments,
+            "about": {**arguments["about"], **linkage.need_of(build.inputs["env"])},
             "tools": build.inside(build.inputs["tools"]),
             "interpreter": build.inside(build.inputs["python"] / "bin" / "python3"),
             "env": build.inside(build.inputs["env"]),

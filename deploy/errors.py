@@ -51,6 +51,12 @@ class PortTakenError(HeadError):
     slug = "port-taken"
 
 
+class GlibcTooOldError(HeadError):
+    """A release whose programs the head's C library cannot run."""
+
+    slug = "glibc-too-old"
+
+
 class NoGenerationError(HeadError):
     """A generation that the head does not have."""
 

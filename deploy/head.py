@@ -13,6 +13,7 @@ from deploy import (
     certificates,
     credentials,
     durable,
+    fit,
     health,
     integrity,
     logs,
@@ -148,11 +149,12 @@ class LocalHead:
         return release.load(path)
 
     def prepare(self, wanted: Release, observe: Observe, *, known: bool) -> None:
-        """Check closure, ports and configuration; provide state, seeds and secrets.
+        """Check system, closure, ports and configuration; provide state, seeds and secrets.
 
         Raises:
             Error: what is missing, taken or wrong; nothing that runs was touched.
         """
+        fit.check(wanted, fit.glibc(), where=self.name)
         integrity.check(self.store, wanted.path, running=self._running())
         self._check_ports(wanted)
         told = self._told()

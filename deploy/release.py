@@ -120,6 +120,8 @@ class Release:
     """By the executable's name. Which one is needed, whoever needs it says."""
     packages: Mapping[str, Path] = field(default_factory=lambda: NONE)
     """Sets of Debian packages by name, each the store path of an apt repository."""
+    glibc: Mapping[str, str] = field(default_factory=lambda: NONE)
+    """Program → version of the head's glibc that it needs; who brings its own is not in it."""
 
     @property
     def site_conf(self) -> Path:
@@ -157,8 +159,11 @@ def parse(text: str, path: Path) -> Release:
     server = fields.optional("nginx")
     tools = {name: _tool(name, each) for name, each in fields.mapping("tools", needed=False)}
     sets = {name: _packages(name, each) for name, each in fields.mapping("packages", needed=False)}
+    needs = fields.optional("needs")
+    glibc = _glibc(needs) if needs else NONE
     fields.end()
-    release = Release(path, services, frontends, _web(server) if server else None, tools, sets)
+    web = _web(server) if server else None
+    release = Release(path, services, frontends, web, tools, sets, glibc)
     _check(release, where)
     return release
 
@@ -181,6 +186,15 @@ def _service(name: str, fields: Fields) -> Service:
     if not service.command or not service.command[0].startswith("/"):
         raise BadReleaseError("the command must begin with an absolute path", where=fields.where)
     return service
+
+
+def _glibc(fields: Fields) -> Mapping[str, str]:
+    needs = fields.string_map("glibc")
+    fields.end()
+    for version in needs.values():
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", version):
+            raise BadReleaseError("this is no version", where=fields.where, got=repr(version))
+    return needs
 
 
 def _certificate(fields: Fields) -> Certificate:

@@ -40,10 +40,12 @@ def main(
     services = {name: member for name, member in found.items() if "port" in member}
     frontends = {name: member for name, member in found.items() if "root" in member}
     refuse_clashes(services, frontends)
+    objects = {**members, "nginx": nginx, **{name: path for name, (path, _) in tools.items()}}
     release = {
         "format": 1,
         "services": services,
         "frontends": frontends,
+        "needs": {"glibc": glibc_needs(objects)},
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
         "packages": {name: {"path": path} for name, path in packages.items()},
         "tools": {name: tool(*place) for name, place in tools.items()},
@@ -57,6 +59,14 @@ def main(
         lay_web_root(root / "web" / name, frontend)
     (root / "nginx").mkdir()
     (root / "nginx" / "site.conf").write_text(site(services, frontends))
+
+
+def glibc_needs(objects: dict[str, str]) -> dict[str, str]:
+    """Return which version of glibc each thing that runs asks of a head, if it asks for one."""
+    said = {
+        name: json.loads(Path(path, "sealift.json").read_text()) for name, path in objects.items()
+    }
+    return {name: each["glibc"] for name, each in said.items() if each.get("glibc")}
 
 
 def tool(path: str, executable: str) -> dict[str, str]:

@@ -78,13 +78,23 @@ def main(
 
 def run_shiv(target: Path, *, tools: str, sources: list[Path], function: str | None) -> None:
     """Run shiv on what is there already; it asks no index and installs nothing."""
-    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "shiv", "--reproducible", "--compile-pyc"]
+    python = [f"{tools}/bin/python3", "-I", "-B"]
+    argv = [*python, "-m", "shiv", "--reproducible"]
+    # shiv compiles for the interpreter that it runs on itself.
+    argv += ["--compile-pyc"] if version_of(python) == sys.version_info[:2] else []
     argv += ["--python", f"/usr/bin/env python{sys.version_info[0]}.{sys.version_info[1]}"]
     argv += [word for source in sources for word in ("--site-packages", str(source))]
     argv += ["--entry-point", function] if function else []
     done = subprocess.run([*argv, "--output-file", str(target)], check=False)
     if done.returncode != 0:
         sys.exit("shiv could not make the archive")
+
+
+def version_of(python: list[str]) -> tuple[int, ...]:
+    """Ask an interpreter for its version, as far as bytecode depends on it."""
+    code = "import sys; print(*sys.version_info[:2])"
+    said = subprocess.run([*python, "-c", code], check=True, capture_output=True, text=True)
+    return tuple(int(part) for part in said.stdout.split())
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ def test_data_lands_under_the_prefix(env: Path) -> None:
 
 def test_it_says_what_is_in_it(env: Path) -> None:
     packages = {"one": "1.0", "two": "1.0", "cli": "1.0"}
-    assert about(env) == {"format": 1, "name": "app", "env": {"packages": packages}}
+    about_packages = {"format": 1, "name": "app", "env": {"packages": packages}}
+    assert about(env) == {**about_packages, "glibc": None}
 
 
 def test_building_it_twice_gives_the_same(site: Site, store: LocalStore) -> None:
