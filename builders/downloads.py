@@ -6,6 +6,7 @@ while the batch before was being written. A part that a killed build leaves is g
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from contextlib import ExitStack, suppress
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from builders.events import Event, EventKind
 from builders.workshop import Made, Task, Workshop, claim
+from store.database import Realised
 from store.local import Addition
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     Done = Callable[[Task, Made | BaseException], None]
 
 Item = TypeVar("Item")
-THREADS = 8
 _UNREGISTERED = 200
 """So many may wait to be put into the store; each holds an open lock file."""
 _STOPPED = 0.2
@@ -64,7 +65,7 @@ class Downloads:
         self._asked: SimpleQueue[Task | None] = SimpleQueue()
         self._arrived: SimpleQueue[_Arrived | None] = SimpleQueue()
         self._room = BoundedSemaphore(_UNREGISTERED)
-        self._fetching = [_thread(self._fetch_all, f"fetch-{n}") for n in range(THREADS)]
+        self._fetching = [_thread(self._fetch_all, f"fetch-{n}") for n in range(fetcher.threads)]
         self._registrar = _thread(self._register_all, "register")
 
     def start(self, task: Task) -> None:
@@ -140,21 +141,25 @@ class Downloads:
         with store.temporary() as area:
             trees = [area / str(number) for number in range(len(batch))]
             for tree, each in zip(trees, batch, strict=True):
-                shutil.move(each.part, tree)
+                _move(each.part, tree)
             infos = store.add_many(
                 [
                     Addition(tree, each.task.step.name)
                     for tree, each in zip(trees, batch, strict=True)
                 ]
             )
-        for each, info in zip(batch, infos, strict=True):
-            store.realise(
-                each.task.digest,
-                info.path,
-                key=each.task.step.key,
-                derivation=each.task.derivation.to_json(),
-                seconds=each.seconds,
-            )
+        store.realise_many(
+            [
+                Realised(
+                    each.task.digest,
+                    info.path,
+                    each.task.step.key,
+                    each.task.derivation.to_json(),
+                    each.seconds,
+                )
+                for each, info in zip(batch, infos, strict=True)
+            ]
+        )
         for each, info in zip(batch, infos, strict=True):
             each.claim.close()
             self._end(each.task, Made(info.path, each.seconds, size=each.size))
@@ -166,6 +171,16 @@ class Downloads:
     def _tell(self, kind: EventKind, task: Task, *, size: int) -> None:
         event = Event(kind, task.step.key, task.step.name, size=size, time=time.time())
         self._shop.observe(event)
+
+
+def _move(part: Path, tree: Path) -> None:
+    """Rename; only where `var` is another file system than the store, copy."""
+    try:
+        part.rename(tree)
+    except OSError as fault:
+        if fault.errno != errno.EXDEV:
+            raise
+        shutil.move(part, tree)
 
 
 def _thread(target: Callable[[], None], name: str) -> Thread:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.closure import MissingReferenceError
@@ -87,6 +88,17 @@ class DiskFullError(Error):
 
     slug = "disk-full"
     exit_code = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """The output of a derivation, and the build that made it; `seconds` is how long that took."""
+
+    digest: str
+    path: StorePath
+    key: str
+    derivation: str
+    seconds: float
 
 
 class Database:
@@ -202,24 +214,23 @@ class Database:
         )
         return {digest: StorePath(path, name) for digest, path, name in rows}
 
-    def realise(
-        self, digest: str, path: StorePath, *, key: str, derivation: str, seconds: float
-    ) -> None:
-        """Remember an output, and the derivation as the newest one of its step.
+    def realise(self, items: Iterable[Realised]) -> None:
+        """Remember outputs in one commit, and each derivation as the newest one of its step.
 
         Raises:
-            MissingReferenceError: the output is not valid.
+            MissingReferenceError: an output is not valid; then none is remembered.
         """
         with self.writing(durable=False):
-            self._query(
-                "INSERT OR REPLACE INTO realisations (digest, path) VALUES (?, ?)",
-                (digest, self._id(path)),
-            )
-            self._query(
-                "INSERT OR REPLACE INTO builds (key, derivation, path, seconds)"
-                " VALUES (?, ?, ?, ?)",
-                (key, derivation, str(path), seconds),
-            )
+            for item in items:
+                self._query(
+                    "INSERT OR REPLACE INTO realisations (digest, path) VALUES (?, ?)",
+                    (item.digest, self._id(item.path)),
+                )
+                self._query(
+                    "INSERT OR REPLACE INTO builds (key, derivation, path, seconds)"
+                    " VALUES (?, ?, ?, ?)",
+                    (item.key, item.derivation, str(item.path), item.seconds),
+                )
 
     def forget(self, digest: str) -> None:
         """Forget an output."""

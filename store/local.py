@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from store.closure import MissingReferenceError, order
-from store.database import Database
+from store.database import Database, Realised
 from store.errors import InputError
 from store.journal import read
 from store.lock import Session
@@ -209,7 +209,15 @@ class LocalStore:
         Raises:
             MissingReferenceError: the output is not valid.
         """
-        self.database.realise(digest, path, key=key, derivation=derivation, seconds=seconds)
+        self.realise_many([Realised(digest, path, key, derivation, seconds)])
+
+    def realise_many(self, items: Iterable[Realised]) -> None:
+        """Remember many outputs with one commit: all of them or none.
+
+        Raises:
+            MissingReferenceError: an output is not valid.
+        """
+        self.database.realise(items)
 
     def last_derivation(self, key: str) -> tuple[str, StorePath] | None:
         """Return the newest derivation and output of a step; the output may be gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from builders.step import Download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def integrity(content: bytes, algorithm: str = "sha256") -> str:
@@ -174,14 +176,19 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[Registry]:
-    """Serve until the block ends."""
+def serving(*, certificate: Path | None = None, key: Path | None = None) -> Iterator[Registry]:
+    """Serve until the block ends; over TLS if there is a certificate."""
     registry = Registry()
     handler = type("Bound", (Handler,), {"registry": registry})
     server = Server(("127.0.0.1", 0), handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    registry.url = f"http://127.0.0.1:{server.server_port}"
+    scheme = "http" if certificate is None else "https"
+    registry.url = f"{scheme}://127.0.0.1:{server.server_port}"
     try:
         yield registry
     finally:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
+import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -309,6 +312,39 @@ def test_a_user_in_the_address_is_sent_and_never_shown(
     assert seen == ["Basic bWU6c0BjcmV0"]
     assert "cret" not in repr(vars(caught.value))
     assert bare(url) == registry.url + "/file"
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[Registry, Path]]:
+    """Serve over TLS with a certificate that nobody knows yet."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    argv += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    argv += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(argv, check=True, capture_output=True)
+    with serving(certificate=certificate, key=key) as registry:
+        yield registry, certificate
+
+
+def test_an_unknown_certificate_is_refused(
+    secure: tuple[Registry, Path], fetcher: Fetcher, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, certificate = secure
+    pinned = registry.pin("/file", CONTENT)
+    with pytest.raises(FetchError) as caught:
+        fetcher.fetch(pinned, part, name="file")
+    assert "its certificate does not hold" in str(caught.value.got)
+    assert registry.asked == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    trusting = Fetcher(patience=QUICK)
+    trusting.fetch(pinned, part, name="file")
+    # Known, but for another name.
+    elsewhere = replace(pinned, urls=(pinned.urls[0].replace("127.0.0.1", "localhost"),))
+    with pytest.raises(FetchError, match="cannot be reached"):
+        trusting.fetch(elsewhere, part.with_name("other"), name="file")
+    trusting.close()
 
 
 def test_get_reads_a_document(registry: Registry, fetcher: Fetcher) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from store.closure import MissingReferenceError
+from store.database import Realised
 from store.errors import InputError
 from store.hashes import nix32_encode
 from store.local import Addition, LocalStore
@@ -274,6 +275,17 @@ def test_realisations_and_builds(store: LocalStore) -> None:
     with pytest.raises(MissingReferenceError):
         store.realise("c", NOBODY, key="key", derivation="", seconds=0)
     assert store.last_derivation("key") == ('{"n":2}', two)
+
+
+def test_many_are_realised_or_none(store: LocalStore) -> None:
+    one, two = added(store, b"1", "one").path, added(store, b"2", "two").path
+    good = [Realised("a", one, "k", "{}", 1), Realised("b", two, "l", "{}", 2)]
+    with pytest.raises(MissingReferenceError):
+        store.realise_many([*good, Realised("c", NOBODY, "m", "{}", 3)])
+    assert store.realisations("abc") == {}
+    assert store.last_derivation("k") is None
+    store.realise_many(good)
+    assert store.realisations("abc") == {"a": one, "b": two}
 
 
 def test_thousands_of_digests_are_looked_up_at_once(store: LocalStore) -> None:
