@@ -122,6 +122,8 @@ def gc(
     with location.open() as site:
         if keep_generations is not None:
             _prune(site, keep_generations)
+        if not dry_run:
+            _drop_bills(site)
         keep = () if everything else _needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
         if not dry_run:
@@ -139,10 +141,21 @@ def gc(
         click.echo(f"not removed: {fault}", err=True)
 
 
+def _drop_bills(site: Site) -> None:
+    """Let bills of materials go with what they describe: they would keep it."""
+    from builders.contents import BILL
+
+    roots = site.store.var_dir / "gcroots"
+    for link in roots.glob(f"*{BILL}"):
+        if not (roots / link.name.removesuffix(BILL)).is_symlink():
+            site.store.remove_root(link.name)
+
+
 def _tidy(site: Site) -> None:
-    from builders import logs, workshop
+    from builders import logs, provenance, workshop
 
     logs.prune(site.store)
+    provenance.prune(site.store)
     workshop.drop_stale_locks(site.store)
 
 
