@@ -28,6 +28,7 @@ _CHUNK = 1 << 18
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be better a moment later."""
 _OK, _PARTIAL, _RANGE = 200, 206, 416
+_GONE = frozenset({404, 410})
 _REDIRECTS = Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
 
 
@@ -65,6 +66,13 @@ class AttemptError(Exception):
 
 class UnreachableError(AttemptError):
     """No connection came about: the fault is not this file's."""
+
+
+class GoneError(AttemptError):
+    """The server works, and has no such file."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, passing=False)
 
 
 class OtherBytesError(AttemptError):
@@ -197,6 +205,8 @@ def _start(response: urllib3.BaseHTTPResponse, *, resumed: bool) -> int:
     if response.status == _RANGE:
         raise RangeError("has no such part of the file")
     status = f"{response.status} {response.reason or ''}".strip()
+    if response.status in _GONE:
+        raise GoneError(f"answered {status}")
     raise AttemptError(f"answered {status}", passing=response.status in _PASSING)
 
 

@@ -118,6 +118,7 @@ class Downloads:
             part,
             name=step.name,
             hint=f"if the new file is right: sealift lock {step.recipe}",
+            gone=f"pin what there is now: sealift lock {step.recipe}",
         )
         return _Arrived(task, part, size, time.monotonic() - began, stack.pop_all())
 

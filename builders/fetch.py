@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from builders.attempt import (
     AttemptError,
     Connections,
+    GoneError,
     OtherBytesError,
     Patience,
     RangeError,
@@ -107,10 +108,13 @@ class Fetcher:
         """Close all connections."""
         self._connections.close()
 
-    def fetch(self, download: Download, part: Path, *, name: str, hint: str = "") -> int:
+    def fetch(
+        self, download: Download, part: Path, *, name: str, hint: str = "", gone: str = ""
+    ) -> int:
         """Put the pinned bytes into the file `part`, going on from what it holds.
 
-        Gives the number of bytes. `name` is what errors call it; `hint` is for a wrong hash.
+        Gives the number of bytes. `name` is what errors call it; `hint` is for a wrong hash, and
+        `gone` for a file that no mirror has.
 
         Raises:
             MismatchError: if what came is not what is pinned, from any mirror.
@@ -123,6 +127,8 @@ class Fetcher:
                 return self._attempt(url, pin, part, download.size, name)
             except AttemptError as fault:
                 faults[url] = fault
+        if gone and faults and all(isinstance(each, GoneError) for each in faults.values()):
+            raise _gone(name, faults, gone)
         raise _failure(name, pin, faults, hint)
 
     def get(
@@ -198,6 +204,15 @@ def _spelled(digest: Digest, name: str) -> str:
     if name.endswith(".whl") and digest.algorithm == "sha256":
         return digest.value.hex()
     return sri(digest)
+
+
+def _gone(name: str, faults: Mapping[str, AttemptError], hint: str) -> FetchError:
+    return FetchError(
+        f"{name!r} is nowhere any more",
+        where=bare(next(iter(faults))),
+        got="; ".join(f"{_host(url)}: {fault}" for url, fault in faults.items()),
+        hint=hint,
+    )
 
 
 def _failure(name: str, pin: Digest, faults: Mapping[str, AttemptError], hint: str) -> Error:

@@ -48,7 +48,8 @@ class Package:
 
     @property
     def filename(self) -> str:
-        return f"pool/{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
+        """Without the epoch, as archives have it."""
+        return f"pool/{self.name}_{self.version.rpartition(':')[2]}_{self.architecture}.deb"
 
     @property
     def control(self) -> str:
