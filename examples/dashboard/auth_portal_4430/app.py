@@ -1,4 +1,4 @@
-"""Single sign-on portal: who is signed in, and which services there are."""
+"""Single sign-on portal: sign-in through the site's identity provider, sessions, services."""
 
 import os
 import secrets
@@ -6,9 +6,12 @@ import time
 
 import jwt
 from dotenv import load_dotenv
-from flask import Flask, jsonify, request
+from flask import Flask, Response, jsonify, redirect, request
 from flask_cors import CORS
+from markupsafe import escape
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from saml import Provider, Refused, local_path
 from services import SERVICES
 from sessions import open_sessions
 
@@ -17,28 +20,58 @@ load_dotenv()
 HOURS = int(os.environ.get("SESSION_HOURS", "8"))
 KEY = os.environ.get("JWT_SECRET_KEY") or secrets.token_hex(32)
 COOKIE = "meridian_session"
+PENDING = "meridian_sign_in"
+SAML = "/auth/saml/"
+PATIENCE = 600
+"""Seconds that a visitor may take at the identity provider."""
 
 app = Flask(__name__)
-CORS(app, supports_credentials=True)
+app.config["MAX_CONTENT_LENGTH"] = 512 * 1024
+# The web server says which scheme and address it was asked by.
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)
+CORS(app, origins=os.environ.get("PORTAL_ORIGINS", "").split(), supports_credentials=True)
 sessions = open_sessions(os.environ.get("REDIS_URL"))
+provider = Provider(os.environ)
+
+
+def sealed(purpose, seconds, **claims):
+    """Return a token that only this portal makes, good for one purpose."""
+    return jwt.encode({**claims, "aud": purpose, "exp": time.time() + seconds}, KEY, algorithm="HS256")
+
+
+def opened(name, purpose):
+    """Return the claims of the token in a cookie, or nothing."""
+    try:
+        return jwt.decode(request.cookies.get(name, ""), KEY, algorithms=["HS256"], audience=purpose)
+    except jwt.InvalidTokenError:
+        return {}
 
 
 def current_session():
     """Return the session that the request's cookie names, or None."""
-    token = request.cookies.get(COOKIE)
-    if not token:
-        return None
-    try:
-        claims = jwt.decode(token, KEY, algorithms=["HS256"])
-    except jwt.InvalidTokenError:
-        return None
-    return sessions.load(claims["sid"])
+    claims = opened(COOKIE, "session")
+    return sessions.load(claims["sid"]) if claims else None
+
+
+def set_cookie(answer, name, token, seconds, *, path="/", across=False):
+    """Set a cookie that scripts cannot read.
+
+    What another site's form must bring back (`across`) has to be `None`, which browsers take over
+    TLS alone; without TLS the identity provider has to be this site's own.
+    """
+    site = "None" if across and request.is_secure else "Lax"
+    safe = {"httponly": True, "secure": request.is_secure, "samesite": site}
+    answer.set_cookie(name, token, max_age=seconds, path=path, **safe)
 
 
 @app.get("/health")
 def health():
     return jsonify(
-        status="ok", service="auth_portal_4430", version="1.0.0", sessions=sessions.name
+        status="ok",
+        service="auth_portal_4430",
+        version="1.1.0",
+        sessions=sessions.name,
+        sign_in="saml" if provider.ready else "not configured",
     )
 
 
@@ -51,35 +84,72 @@ def services():
 def session():
     found = current_session()
     if not found:
-        return jsonify(authenticated=False, user=None, roles=[], expires=None)
-    return jsonify(
-        authenticated=True, user=found["user"], roles=found["roles"], expires=found["expires"]
-    )
+        return jsonify(authenticated=False, user=None, name=None, roles=[], expires=None)
+    return jsonify(authenticated=True, **found)
 
 
-@app.post("/auth/login")
+@app.get("/auth/saml/metadata")
+def metadata():
+    return Response(provider.metadata(request), mimetype="application/samlmetadata+xml")
+
+
+@app.get("/auth/saml/login")
 def login():
-    user = str((request.get_json(silent=True) or {}).get("user", "")).strip()
-    if not user.isidentifier() or len(user) > 32:
-        return jsonify(error="A user name has letters, digits and _ only, 32 at most."), 400
-    seconds = HOURS * 3600
-    key = secrets.token_urlsafe(24)
-    found = {"user": user, "roles": ["user"], "expires": int(time.time()) + seconds}
-    sessions.save(key, found, seconds)
-    token = jwt.encode({"sid": key, "exp": found["expires"]}, KEY, algorithm="HS256")
-    answer = jsonify(authenticated=True, **found)
-    answer.set_cookie(COOKIE, token, max_age=seconds, httponly=True, samesite="Lax")
+    """Send the visitor to the identity provider, and remember in a cookie what was asked there."""
+    onward = local_path(request.args.get("next", "/"))
+    url, asked = provider.request(request, onward)
+    answer = redirect(url)
+    token = sealed("sign-in", PATIENCE, asked=asked, next=onward)
+    set_cookie(answer, PENDING, token, PATIENCE, path=SAML, across=True)
     return answer
+
+
+@app.post("/auth/saml/acs")
+def assertion():
+    """Take the identity provider's answer to what this very browser asked, once."""
+    pending = opened(PENDING, "sign-in")
+    if not pending:
+        raise Refused("no sign-in was begun in this browser, or it took too long")
+    person = provider.accept(request, pending["asked"])
+    if not sessions.once(f"assertion:{person.assertion}", person.seconds):
+        raise Refused("the assertion was used before")
+    answer = redirect(pending["next"], code=303)
+    answer.delete_cookie(PENDING, path=SAML)
+    begin_session(answer, person)
+    return answer
+
+
+def begin_session(answer, person):
+    """Begin a session under a new name, and end the one that the browser may have had."""
+    drop_session()
+    seconds, key = HOURS * 3600, secrets.token_urlsafe(24)
+    found = {"user": person.user, "name": person.name, "roles": person.roles}
+    sessions.save(key, {**found, "expires": int(time.time()) + seconds}, seconds)
+    set_cookie(answer, COOKIE, sealed("session", seconds, sid=key), seconds)
+
+
+def drop_session():
+    claims = opened(COOKIE, "session")
+    if claims:
+        sessions.drop(claims["sid"])
 
 
 @app.post("/auth/logout")
 def logout():
-    token = request.cookies.get(COOKIE)
-    if token:
-        try:
-            sessions.drop(jwt.decode(token, KEY, algorithms=["HS256"])["sid"])
-        except jwt.InvalidTokenError:
-            pass
+    drop_session()
     answer = jsonify(authenticated=False)
     answer.delete_cookie(COOKIE)
     return answer
+
+
+@app.errorhandler(Refused)
+def refused(fault):
+    """Say little to whoever sent it, and why to the log."""
+    app.logger.warning("sign-in refused: %s", fault)
+    page = (
+        "<!doctype html><meta charset=utf-8><meta name=color-scheme content='light dark'>"
+        "<title>Not signed in</title><body style='font:16px/1.6 system-ui;max-width:36rem;margin:14vh auto;padding:0 20px'>"
+        f"<h1 style='font:400 30px Georgia,serif'>You are not signed in</h1><p>{escape(fault.public)}</p>"
+        "<p><a href='/'>Go back to the portal</a> and sign in again.</p>"
+    )
+    return page, fault.status

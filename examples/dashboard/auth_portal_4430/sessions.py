@@ -29,6 +29,10 @@ class RedisSessions:
     def drop(self, key):
         self.client.delete(f"session:{key}")
 
+    def once(self, key, seconds):
+        """Tell whether this is the first time that `key` is named."""
+        return bool(self.client.set(f"once:{key}", 1, nx=True, ex=seconds))
+
 
 class SqliteSessions:
     """Sessions in SQLite; expired rows are swept when one is saved."""
@@ -40,6 +44,7 @@ class SqliteSessions:
         self.path = path
         with self._connect() as db:
             db.execute("create table if not exists session (key text primary key, body text, ends real)")
+            db.execute("create table if not exists once (key text primary key, ends real)")
 
     def _connect(self):
         return sqlite3.connect(self.path, timeout=5)
@@ -63,6 +68,14 @@ class SqliteSessions:
     def drop(self, key):
         with self._connect() as db:
             db.execute("delete from session where key = ?", (key,))
+
+    def once(self, key, seconds):
+        """Tell whether this is the first time that `key` is named."""
+        now = time.time()
+        with self._connect() as db:
+            db.execute("delete from once where ends < ?", (now,))
+            added = db.execute("insert or ignore into once values (?, ?)", (key, now + seconds))
+        return added.rowcount == 1
 
 
 def open_sessions(url):

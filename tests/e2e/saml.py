@@ -1,0 +1,97 @@
+"""A visitor without a browser, who signs in and may change what passes through on the way."""
+
+from __future__ import annotations
+
+import base64
+import html
+import http.cookiejar
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+
+FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">', re.DOTALL)
+PACKAGE_FIELD = re.compile(r"<input\s[^>]*?name=['\"](\w+)['\"][^>]*?value=['\"]([^'\"]*)['\"]", re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said, without following it anywhere."""
+
+    status: int
+    location: str
+    text: str
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+@dataclass
+class Visitor:
+    """Somebody with cookies of their own."""
+
+    url: str
+    cookies: http.cookiejar.CookieJar = field(default_factory=http.cookiejar.CookieJar)
+
+    def ask(self, url: str, form: dict[str, str] | None = None) -> Answer:
+        """Get an address, or post a form to it."""
+        keep = urllib.request.HTTPCookieProcessor(self.cookies)
+        opener = urllib.request.build_opener(_Stay, keep, urllib.request.ProxyHandler({}))
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        target = urllib.parse.urljoin(self.url, url)
+        try:
+            with opener.open(urllib.request.Request(target, data), timeout=20) as said:
+                return Answer(said.status, said.headers.get("Location", ""), said.read().decode())
+        except urllib.error.HTTPError as fault:
+            return Answer(fault.code, fault.headers.get("Location", ""), fault.read().decode())
+
+    def begin(self, onward: str = "/dashboard/") -> str:
+        """Ask the portal to sign in; give the address that it sends to."""
+        answer = self.ask(f"/auth/saml/login?{urllib.parse.urlencode({'next': onward})}")
+        assert answer.status == 302, answer
+        return answer.location
+
+    def choose(self, address: str, user: str = "mira", *, idp: str | None = None) -> dict[str, str]:
+        """Choose an account; give the form that leads back. `idp` is one elsewhere."""
+        if idp is not None:
+            address = urllib.parse.urljoin(idp, f"/saml/sso?{urllib.parse.urlsplit(address).query}")
+        page = self.ask(address)
+        asked = fields(page.text)["_authnRequest"]
+        where = urllib.parse.urljoin(urllib.parse.urljoin(self.url, address), "../signin")
+        form = {"userName": user, "displayName": user, "email": user, "groups": "users"}
+        answer = self.ask(where, {**form, "_authnRequest": asked})
+        assert answer.status == 200, answer
+        return fields(answer.text)
+
+    def give(self, form: dict[str, str]) -> Answer:
+        """Bring the identity provider's answer to the portal."""
+        return self.ask("/auth/saml/acs", form)
+
+    def session(self) -> Any:
+        """What the portal knows of this visitor."""
+        return json.loads(self.ask("/auth/session").text)
+
+    def sign_in(self, user: str = "mira") -> Answer:
+        """Go all the way."""
+        return self.give(self.choose(self.begin(), user))
+
+
+def fields(page: str) -> dict[str, str]:
+    """Read the hidden fields of a page's form."""
+    found = FIELD.findall(page) or PACKAGE_FIELD.findall(page)
+    return {name: html.unescape(value) for name, value in found}
+
+
+def opened(form: dict[str, str]) -> str:
+    """Give the XML of an answer."""
+    return base64.b64decode(form["SAMLResponse"]).decode()
+
+
+def closed(form: dict[str, str], xml: str) -> dict[str, str]:
+    """Give the answer with other XML in it."""
+    return {**form, "SAMLResponse": base64.b64encode(xml.encode()).decode()}
