@@ -100,6 +100,13 @@ def test_bytecode_is_ahead_of_time_and_never_checked(tmp_path: Path) -> None:
     assert not list((tmp_path / "out/top/__pycache__").glob("broken.*"))
 
 
+def test_suites_of_tests_are_left_uncompiled(tmp_path: Path) -> None:
+    files = {f"top/{name}.py": "A = 1\n" for name in ("tests/one", "tests/deep/two", "testing/x")}
+    unpack(tmp_path, make_wheel("top", files=files)[1])
+    compiled = {path.parent.parent.name for path in tmp_path.rglob("*.pyc")}
+    assert compiled == {"testing"}
+
+
 def test_two_places_and_times_make_the_same_bytes(tmp_path: Path) -> None:
     content = make_wheel("top", files=FILES)[1]
     assert unpack(tmp_path / "one", content).returncode == 0
