@@ -39,10 +39,10 @@ class Revision:
 def look(folder: Path) -> Revision:
     """Ask git about a folder; whatever keeps it from answering is the reason of no commit."""
     try:
-        found = _git(folder, "rev-parse", "--verify", "HEAD^{commit}", "--show-prefix")
+        found = _git(folder, "rev-parse", "--show-prefix", "HEAD")
         if isinstance(found, Revision):
             return found
-        commit, _, path = found.partition("\n")
+        path, commit = found.rstrip("\n").split("\n")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".")
     except FileNotFoundError:
         return Revision(reason="git is not installed")
@@ -51,7 +51,7 @@ def look(folder: Path) -> Revision:
     except OSError as fault:
         return Revision(reason=f"git cannot be run: {fault.strerror or fault}")
     dirty = None if isinstance(changed, Revision) else bool(changed.strip())
-    return Revision(commit, dirty, path.strip("\n"))
+    return Revision(commit, dirty, path)
 
 
 def _git(folder: Path, *words: str) -> str | Revision:

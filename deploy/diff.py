@@ -1,5 +1,8 @@
 """What differs between two generations: packages and versions, sizes, services, pages.
 
+Packages are those of the bills of materials that releases carry (`deploy.bill`). Beside them all
+store paths are compared, which is what there is to say of a release without a bill.
+
 `compare` is pure: two closures go in. A store path's name is `<package>-<version>`, the version
 beginning at the first dash before a digit (as `nix-env` reads names).
 """
@@ -11,9 +14,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deploy import bill
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from deploy.bill import Change
     from deploy.head import LocalHead
     from deploy.release import Release
     from store.info import PathInfo
@@ -51,6 +57,8 @@ class Diff:
     frontends: Parts
     size_before: int
     size_after: int
+    inside: tuple[Change, ...] | None = None
+    """By ecosystem; None if one of the two says nothing of what is inside."""
 
     @property
     def empty(self) -> bool:
@@ -72,6 +80,7 @@ def diff(head: LocalHead, before: int, after: int) -> Diff:
         frontends=_parts(old.frontends, new.frontends),
         size_before=sum(each.nar_size for each in was),
         size_after=sum(each.nar_size for each in now),
+        inside=_inside(old, new),
     )
 
 
@@ -86,6 +95,11 @@ def split(name: str) -> tuple[str, str]:
     """Split a store path's name into package and version; the version may be empty."""
     match = re.fullmatch(r"(.+?)-(\d.*)", name)
     return (match[1], match[2]) if match else (name, "")
+
+
+def _inside(old: Release, new: Release) -> tuple[Change, ...] | None:
+    was, now = bill.read(old.path), bill.read(new.path)
+    return None if was is None or now is None else bill.compare(was, now)
 
 
 def _below(head: LocalHead, closure: Iterable[PathInfo], release: Release) -> list[PathInfo]:

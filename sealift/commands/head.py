@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from sealift.complete import service_names
 from sealift.options import as_json, host
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from deploy.diff import Diff, Package, Parts
     from deploy.journal import Intent
     from deploy.profile import Generation
@@ -218,10 +221,20 @@ def diff(location: Location, before: int, after: int, host: str | None, *, as_js
     for label, parts in (("service", found.services), ("frontend", found.frontends)):
         for change, name in _changes(parts):
             click.echo(f"{label:<9} {change:<8} {name}")
-    for package in found.packages:
-        click.echo(f"package   {_package(package)}")
+    for line in _contents(found):
+        click.echo(line)
     delta = found.size_after - found.size_before
     click.echo(f"closure   {found.size_after:,} bytes ({delta:+,})")
+
+
+def _contents(found: Diff) -> Iterator[str]:
+    """Tell of packages by ecosystem, and of store paths where a release has no such list."""
+    if found.inside is None:
+        yield from (f"package   {_package(package)}" for package in found.packages)
+        return
+    for each in found.inside:
+        members = f"  ({', '.join(each.members)})" if each.members != (each.name,) else ""
+        yield f"{each.ecosystem:<9} {each.name}: {_moved(each.before, each.after)}{members}"
 
 
 def _changes(parts: Parts) -> list[tuple[str, str]]:
@@ -237,21 +250,27 @@ def _difference(found: Diff) -> dict[str, Any]:
             {"name": p.name, "before": p.before, "after": p.after, "delta": p.delta}
             for p in found.packages
         ],
+        "inside": None if found.inside is None else [asdict(each) for each in found.inside],
         "size_before": found.size_before,
         "size_after": found.size_after,
     }
 
 
 def _package(package: Package) -> str:
-    before = ", ".join(package.before) if any(package.before) else ""
-    after = ", ".join(package.after) if any(package.after) else ""
-    if not package.before:
+    return f"{package.name}: {_moved(package.before, package.after)} ({package.delta:+,} bytes)"
+
+
+def _moved(old: tuple[str, ...], new: tuple[str, ...]) -> str:
+    """Say how versions moved; equal ones mean other bytes."""
+    before = ", ".join(old) if any(old) else ""
+    after = ", ".join(new) if any(new) else ""
+    if not old:
         change = f"added {after}"
-    elif not package.after:
+    elif not new:
         change = f"removed {before}"
     else:
-        change = f"{before} → {after}" if before != after else f"{before or ''} rebuilt"
-    return f"{package.name}: {change.strip()} ({package.delta:+,} bytes)"
+        change = f"{before} → {after}" if before != after else f"{before} rebuilt"
+    return change.strip()
 
 
 @click.command("open")
