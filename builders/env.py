@@ -6,10 +6,11 @@ links lie is for `builders/scripts/env.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import linkage, wheel
+from builders import linkage, sdist, wheel
 from builders.lock_files import lock_file
 from builders.python_lock import load, requirements_of, target_of
 from builders.step import Step
@@ -39,7 +40,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     del source
     requirements, lock = locked(recipe, None, project)
     return (
-        *wheel.plan(recipe, lock.wheels, project),
+        *sdist.plan(recipe, lock.packages, project),
         step(recipe, lock, requirements, key=recipe.name),
     )
 
@@ -55,21 +56,22 @@ def locked(
     requirements = requirements_of(recipe, source)
     file = lock_file(recipe, project.settings)
     lock = load(file, requirements, target_of(recipe, project), name=recipe.name)
-    return requirements, lock
+    packages = sdist.placed(lock.packages, recipe, project)
+    return requirements, replace(lock, packages=packages)
 
 
 def step(recipe: Recipe, lock: PythonLock, requirements: Requirements, *, key: str) -> Step:
     """Make the step that joins a lock's wheels."""
-    names = [pinned.name for pinned in lock.wheels]
+    names = [pinned.name for pinned in lock.packages]
     return Step(
         key=key,
         name=store_name(key),
         recipe=recipe.name,
         builder="env",
         version=VERSION,
-        inputs={**wheel.tools(recipe), **wheel.unpacked(recipe, lock.wheels)},
+        inputs={**wheel.tools(recipe), **wheel.unpacked(recipe, lock.packages)},
         arguments={
-            "packages": {pinned.name: pinned.version for pinned in lock.wheels},
+            "packages": {pinned.name: pinned.version for pinned in lock.packages},
             "smoke": sorted(requirements.names.intersection(names)),
             "modules": list(GUNICORN_MODULES) if "gunicorn" in names else [],
         },

@@ -53,6 +53,7 @@ BUILDERS: Mapping[str, Builder] = Table(
         "executable": "builders.executable:build",
         "glibc": "builders.toolchain_glibc:build",
         "launcher": "builders.executable:build_launcher",
+        "native": "builders.native:build",
         "node": "builders.node:build",
         "node-modules": "builders.npm_modules:build",
         "node-service": "builders.node_service:build",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders import env, linkage, wheel
+from builders import env, linkage, sdist, wheel
 from builders.launch import (
     FLAGS,
     OWN_PATH,
@@ -48,7 +48,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     """
     requirements, lock = env.locked(recipe, source, project)
     return (
-        *wheel.plan(recipe, lock.wheels, project),
+        *sdist.plan(recipe, lock.packages, project),
         env.step(recipe, lock, requirements, key=f"{recipe.name}:env"),
         _base(recipe, lock, requirements),
         _final(recipe, source, project),
@@ -64,8 +64,8 @@ def _base(recipe: Recipe, lock: PythonLock, requirements: Requirements) -> Step:
         inputs={
             **wheel.tools(recipe),
             "tools": recipe.inputs["tools"],
-            **wheel.files(lock.wheels),
-            **wheel.unpacked(recipe, lock.wheels),
+            **wheel.files(lock.packages),
+            **wheel.unpacked(recipe, lock.packages),
         },
         arguments={
             "filenames": {pinned.name: pinned.filename for pinned in lock.wheels},
@@ -111,7 +111,7 @@ def build_base(build: Build) -> None:
         BuildError: pex cannot make it, or takes other wheels than those of the lock.
     """
     arguments = build.step.arguments
-    names = arguments["filenames"]
+    names = wheel.filenames(build)
     build.run_script(
         {
             "python": build.inside(build.inputs["python"]),

@@ -6,7 +6,7 @@ Values only. Reading and writing locks is for `builders.python_lock`.
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 PUBLIC_FILES = "https://files.pythonhosted.org/"
@@ -59,14 +59,15 @@ class Sdist(_File):
         build: what can be imported while it is built, nothing else; sorted by name.
         requires: what it, or the recipe, asks for to be built.
         depends: what it says, before it is built, that it needs to run.
-        native: key of the step that makes the root of the sandbox it is compiled in; empty until
-            the lock of that root was read.
+        root: key of the step that makes the root of the sandbox it is compiled in.
+        step: key of the step that builds it. Both are empty until `builders.sdist.placed`.
     """
 
-    build: tuple[Distribution, ...] = field(default=())
+    build: tuple[Distribution, ...] = ()
     requires: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
-    native: str = ""
+    root: str = ""
+    step: str = ""
 
 
 Distribution = Wheel | Sdist

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders import env, linkage, wheel
+from builders import env, linkage, sdist, wheel
 from builders.launch import OWN_PATH, Entry, about, direct, entry_of, launch, state_links
 from builders.state_checks import check_state
 from builders.step import Step
@@ -40,7 +40,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     """
     requirements, lock = env.locked(recipe, source, project)
     return (
-        *wheel.plan(recipe, lock.wheels, project),
+        *sdist.plan(recipe, lock.packages, project),
         env.step(recipe, lock, requirements, key=f"{recipe.name}:env"),
         _final(recipe, source, project),
     )

@@ -10,6 +10,7 @@ import click
 from sealift.complete import recipe_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from builders.recipe import Recipe
@@ -22,36 +23,48 @@ if TYPE_CHECKING:
 @click.pass_obj
 def lock(location: Location, names: tuple[str, ...], *, check: bool) -> int:
     """Resolve recipes against the registries and write their locks; all by default."""
-    from builders.kinds import LOCKERS
-    from builders.lock_files import lock_file
+    from builders.lock import lock as locked
 
     with location.open() as site:
         wanted = [_recipe(site, name) for name in names] or list(site.recipes.values())
         changed = 0
         for recipe in wanted:
-            if recipe.kind not in LOCKERS:
-                continue
-            file = lock_file(recipe, site.settings)
-            text = LOCKERS[recipe.kind](recipe, site.source(recipe), site.project)
-            changed += _write(file, text, recipe, check=check)
+            files = locked(recipe, site.source(recipe), site.project)
+            # One with nothing to pin is not called unchanged.
+            if files:
+                changed += _write_all(files, recipe, check=check)
         return 1 if check and changed else 0
 
 
-def _write(file: Path, text: str, recipe: Recipe, *, check: bool) -> bool:
-    """Replace the lock at once, if it differs; say which."""
-    before = file.read_text() if file.exists() else ""
-    if before == text:
+def _write_all(files: Mapping[Path, str | None], recipe: Recipe, *, check: bool) -> bool:
+    """Replace the files that differ, and remove those that must not be there; say which."""
+    changed = [file for file, text in files.items() if _before(file) != (text or "")]
+    if not changed:
         click.echo(f"unchanged {recipe.name}", err=True)
-        return False
-    added, removed = _difference(before, text)
-    verb = "would change" if check else "locked"
-    click.echo(f"{verb:<9} {recipe.name}: {added} lines more, {removed} less", err=True)
-    if not check:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f".{file.name}-{os.getpid()}")
-        fresh.write_text(text)
-        fresh.replace(file)
-    return True
+    for file in changed:
+        text = files[file] or ""
+        added, removed = _difference(_before(file), text)
+        verb = "would change" if check else "locked"
+        told = f"{verb:<9} {recipe.name}: {file.name}, {added} lines more, {removed} less"
+        click.echo(told, err=True)
+        if not check:
+            _write(file, text)
+    return bool(changed)
+
+
+def _before(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a lock at once; one without a text goes."""
+    if not text:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}-{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(file)
 
 
 def _difference(before: str, after: str) -> tuple[int, int]:

@@ -1,0 +1,204 @@
+"""Build an sdist by its own backend, then make its wheel whole, in stages.
+
+Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `stage` and what
+that stage takes. `requires` and `wheel` let the backend run, in a process of the environment
+`env`; its working directory is `source`, and what it leaves goes to `made`. `repair` runs in a
+fresh sandbox, where nothing of the backend is left but its wheel.
+
+Everything that could differ from build to build and says nothing is made equal: times, order and
+modes of the wheel's members, debugging symbols, names of folders in what is compiled.
+"""
+
+from __future__ import annotations
+
+import csv
+import email.parser
+import io
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.append(str(Path(__file__).resolve().with_name("lib")))
+
+# Laid in the sandbox with this script, and run from there by another interpreter.
+import builders.scripts.backend
+from builders.scripts.wheel import check_members, find_metadata, normalise, open_archive
+
+LEGACY = "setuptools.build_meta:__legacy__"
+LIBRARIES = "/usr/lib/x86_64-linux-gnu:/usr/lib"
+"""Where the loader would find libraries, had the sandbox an ld.so.conf."""
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+FILE, PROGRAM = 0o100644 << 16, 0o100755 << 16
+
+
+def requires(source: str, env: str, made: str) -> None:
+    """Ask the backend what it needs besides what it says without being run."""
+    answer = Path(made) / "requires.json"
+    call("get_requires_for_build_wheel", [], source, env, answer)
+
+
+def wheel(source: str, env: str, made: str) -> None:
+    """Have the wheel built."""
+    folder = Path(made) / "wheel"
+    folder.mkdir()
+    call("build_wheel", [str(folder)], source, env, Path(made) / "wheel.json")
+
+
+def call(hook: str, arguments: list[str], source: str, env: str, answer: Path) -> None:
+    """Call one hook of the source's backend."""
+    name, path = backend_of(Path(source))
+    request = answer.with_suffix(".request")
+    said = {
+        "hook": hook,
+        "backend": name,
+        "path": [str(Path(source) / folder) for folder in path],
+        "arguments": arguments,
+        "answer": str(answer),
+    }
+    request.write_text(json.dumps(said), encoding="utf-8")
+    script = str(builders.scripts.backend.__file__)
+    # Not isolated: PYTHONHASHSEED must count, in the processes of the backend too.
+    argv = [f"{env}/bin/python3", "-P", "-s", script, str(request)]
+    done = subprocess.run(argv, cwd=source, env=environment(source, env), check=False)
+    if done.returncode != 0:
+        sys.exit(f"the backend {name} failed in {hook}")
+
+
+def backend_of(source: Path) -> tuple[str, list[str]]:
+    """Return a source's backend, and the folders it lies in."""
+    file = source / "pyproject.toml"
+    if not file.is_file():
+        return LEGACY, []
+    table = tomllib.loads(file.read_text(encoding="utf-8")).get("build-system", {})
+    path = table.get("backend-path", [])
+    for folder in path:
+        if not (source / folder).resolve().is_relative_to(source.resolve()):
+            sys.exit(f"`backend-path` leads out of the source: {folder!r}")
+    return table.get("build-backend", LEGACY), path
+
+
+def environment(source: str, env: str) -> dict[str, str]:
+    """Return what a build's processes see; what a compiler leaves must not tell where it ran."""
+    headers = f"/usr/include/python{sys.version_info.major}.{sys.version_info.minor}"
+    flags = f"-g0 -ffile-prefix-map={source}=."
+    return {
+        **os.environ,
+        "PATH": f"{env}/bin:{os.environ['PATH']}",
+        "CFLAGS": flags,
+        "CXXFLAGS": flags,
+        # The interpreter's own headers: it looks for them beside itself, where only it lies.
+        "CPATH": headers,
+        "LDFLAGS": "-Wl,--strip-all",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+def repair(
+    *, wheel: str, distribution: str, version: str, tools: str, patchelf: str, work: str, out: str
+) -> None:
+    """Put the libraries in that the wheel links to; leave it at `out`, a folder of its own."""
+    folder, target = Path(work), Path(out)
+    folder.mkdir()
+    target.mkdir()
+    built = folder / Path(wheel).name
+    check(Path(wheel), distribution, version)
+    pack(Path(wheel), built)
+    if not is_platform(built.name):
+        built.rename(target / built.name)
+        return
+    whole = folder / "whole"
+    graft(built, whole, tools=tools, patchelf=patchelf)
+    names = sorted(path.name for path in whole.iterdir()) if whole.is_dir() else []
+    if len(names) != 1:
+        sys.exit(f"auditwheel made {len(names)} wheels of {built.name}")
+    pack(whole / names[0], target / names[0])
+
+
+def check(file: Path, distribution: str, version: str) -> None:
+    """Refuse a wheel that says it is of another package, or that could write elsewhere."""
+    with open_archive(str(file)) as archive:
+        stem = find_metadata(check_members(archive), distribution, version)
+        text = archive.read(f"{stem}.dist-info/METADATA").decode()
+    said = email.parser.Parser().parsestr(text, headersonly=True)
+    if normalise(said.get("Name", "")) != normalise(distribution):
+        sys.exit(f"the wheel's METADATA is of {said.get('Name')!r}, not of {distribution!r}")
+
+
+def is_platform(name: str) -> bool:
+    """Tell whether a wheel is for one platform only."""
+    return not name.removesuffix(".whl").endswith("-any")
+
+
+def graft(wheel: Path, out: Path, *, tools: str, patchelf: str) -> None:
+    """Run auditwheel; without a name for the platform it takes the oldest that holds."""
+    temporary = wheel.parent / "tmp"
+    temporary.mkdir()
+    ours = {
+        "PATH": f"{patchelf}/usr/bin:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": LIBRARIES,
+        "TMPDIR": str(temporary),
+    }
+    argv = [f"{tools}/bin/python3", "-P", "-s", "-B", "-m", "auditwheel", "repair"]
+    argv += ["--wheel-dir", str(out), str(wheel)]
+    done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
+    if done.returncode != 0:
+        sys.exit(f"auditwheel cannot make {wheel.name} whole")
+
+
+def pack(file: Path, target: Path) -> None:
+    """Write a wheel again, all that does not matter made equal."""
+    with open_archive(str(file)) as archive, zipfile.ZipFile(target, "x") as packed:
+        members = {info.filename: info for info in check_members(archive) if not info.is_dir()}
+        for name in sorted(members, key=order):
+            data = archive.read(name)
+            info = zipfile.ZipInfo(name, EARLIEST)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3
+            info.external_attr = mode_of(members[name])
+            packed.writestr(info, sorted_record(data) if is_record(name) else data)
+
+
+def order(name: str) -> tuple[bool, bool, str]:
+    """Give a member's rank: what tells of the wheel stands at its end, as PEP 427 recommends."""
+    return ".dist-info/" in name, is_record(name), name
+
+
+def mode_of(info: zipfile.ZipInfo) -> int:
+    """Return a member's attributes: a file, that can be run or not."""
+    return PROGRAM if info.external_attr >> 16 & 0o111 else FILE
+
+
+def is_record(name: str) -> bool:
+    """Tell whether a member is the list of all members."""
+    return name.endswith(".dist-info/RECORD")
+
+
+def sorted_record(data: bytes) -> bytes:
+    """Put the list of members in order."""
+    rows = sorted(csv.reader(io.StringIO(data.decode("utf-8"))))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")
+
+
+STAGES: dict[str, Callable[..., None]] = {"requires": requires, "wheel": wheel, "repair": repair}
+
+
+def main(stage: str, **arguments: str) -> None:
+    """Run one stage."""
+    STAGES[stage](**arguments)
+
+
+if __name__ == "__main__":
+    main(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
