@@ -45,6 +45,8 @@ _RUNS_ON: Mapping[Kind, tuple[str, ...]] = {
     Kind.TOOLCHAIN: ("libc",),
 }
 """Roles of a recipe's inputs that run with what it makes. A frontend runs on nothing of ours."""
+_MADE_FROM = frozenset({FETCH, "sdist"})
+"""Builders of what wheels and trees are made from: the files themselves, and their own tools."""
 _DEB = ".deb"
 _MANIFEST = "package.json"
 _DIRECT = ("dependencies", "devDependencies", "optionalDependencies")
@@ -144,7 +146,7 @@ def _find(final: Step, known: Mapping[str, Step]) -> _Found:
                 found.debs[role.removesuffix(_DEB)] = needed
             elif inner.builder == "node-modules":
                 found.modules = inner
-            elif inner.builder != FETCH:
+            elif inner.builder not in _MADE_FROM:
                 waiting[needed] = inner
     return found
 

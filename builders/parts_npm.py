@@ -34,6 +34,8 @@ def read(modules: Path, direct: Iterable[str]) -> tuple[tuple[Part, ...], tuple[
     """
     if (modules / FOLDER / HIDDEN).is_file():
         modules = modules / FOLDER
+    inner = modules / "node_modules"
+    modules = inner if (inner / HIDDEN).is_file() else modules
     entries = json.loads((modules / HIDDEN).read_bytes())["packages"]
     placed = {
         location: _part(modules, location, entry)
