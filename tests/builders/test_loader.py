@@ -181,7 +181,13 @@ DEFAULTS = {
     ),
     "node": (
         "kind: toolchain\nlanguage: node\nversion: 20.20.2\nnpm: 11.1.0\n",
-        {"base": "base", "python": "python-3.11", "tools": "python-tools"},
+        {
+            "base": "base",
+            "patchelf": "patchelf",
+            "python": "python-3.11",
+            "runtime": "cxx-runtime",
+            "tools": "python-tools",
+        },
         {"language": "node", "version": "20.20.2", "npm": "11.1.0", "from": "npm"},
     ),
     "release": (
