@@ -9,22 +9,18 @@ wheels, joined), `project` (the folder with the project's wheel), `launcher` (al
 unpacked), `work` (a folder to work in) and `out`.
 
 The one file is the launcher, an archive of the interpreter with what the PEX lacks of a fast start
-(bytecode and the extension modules of `pure`), and the PEX itself, shifted. The launcher's stamp
-says where each begins.
+(bytecode and the extension modules of `pure`), and the PEX; see `one_file`.
 """
 
 from __future__ import annotations
 
 import configparser
-import hashlib
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
@@ -32,13 +28,11 @@ from typing import Any
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
 
+from builders.scripts.one_file import fit_pex, join
 from builders.scripts.pure_wheel import is_native, purify
-from builders.scripts.zips import shifted, unpacked_size, write
+from builders.scripts.zips import write
 
 SHEBANG = "/usr/bin/env python3"
-MARK = b"launcher-stamp-1"
-STAMP = struct.Struct("<16s40sQQQQII")
-"""`struct stamp` of `builders/launcher/launcher.h`."""
 START = """\
 import sys
 
@@ -82,9 +76,11 @@ def main(
     carried = runtime_of(Path(python), packages, pure)
     runtime = place / "runtime.zip"
     write(runtime, {**carried, f"{command}.py": start_of(entry)})
-    join(one, Path(launcher), runtime, pex)
+    fit_pex(pex, place / "tail.pex")
+    join(one, Path(launcher), runtime, place / "tail.pex")
     version = wheel.name.split("-")[1]
-    for argv in ([one], [f"{python}/bin/python3", pex], [f"{python}/bin/python3", shiv]):
+    interpreter = Path(python, "bin", "python3")
+    for argv in ([one], [interpreter, one], [interpreter, pex], [interpreter, shiv]):
         try_out([*map(str, argv)], version, place, variable)
     write_json(target / "sealift.json", about_of(name, command, wheel.name, version, one))
 
@@ -228,20 +224,6 @@ def files_below(root: Path) -> list[str]:
         for folder, folders, names in os.walk(root)
         for name in [*names, *(each for each in folders if Path(folder, each).is_symlink())]
     )
-
-
-def join(target: Path, launcher: Path, runtime: Path, pex: Path) -> None:
-    """Write the one file, and the stamp in its launcher."""
-    elf, first, second = launcher.read_bytes(), runtime.read_bytes(), pex.read_bytes()
-    places = (len(elf), len(elf) + len(first), len(elf) + len(first) + len(second))
-    size = unpacked_size(first) + unpacked_size(second)
-    carried = shifted(first, places[0]) + shifted(second, places[1])
-    digest = hashlib.sha256(elf + carried).hexdigest()[:32].encode()
-    stamp = STAMP.pack(MARK, digest, *places, size, zlib.crc32(carried), 0)
-    if elf.count(MARK) != 1:
-        sys.exit("the launcher does not hold its stamp once")
-    target.write_bytes(elf.replace(MARK + bytes(STAMP.size - len(MARK)), stamp) + carried)
-    target.chmod(0o755)
 
 
 def try_out(argv: list[str], version: str, work: Path, variable: str) -> None:

@@ -31,14 +31,20 @@ def write(target: Path, members: Mapping[str, Path | bytes]) -> None:
     """
     with zipfile.ZipFile(target, "w", strict_timestamps=True) as archive:
         for name, source in sorted(members.items()):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.create_system = 3
-            info.compress_type = zipfile.ZIP_DEFLATED
             data, mode = contents(source)
+            info = member(name, mode)
             if stat.S_ISLNK(mode):
                 info.compress_type = zipfile.ZIP_STORED
-            info.external_attr = mode << 16
             archive.writestr(info, data, compresslevel=9)
+
+
+def member(name: str, mode: int = 0o100644) -> zipfile.ZipInfo:
+    """Make the head of a member that says nothing of when and where it was written."""
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.create_system = 3
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = mode << 16
+    return info
 
 
 def contents(source: Path | bytes) -> tuple[bytes, int]:
