@@ -37,7 +37,7 @@ def capture(
     of ssh, whose host key must be known. Only what apt decides by is kept.
     """
     settings = location.settings()
-    base = name or host.rpartition("@")[2]
+    base = host.rpartition("@")[2] if name is None else name
     _check_name(base)
     found, origin = _captured(host, settings, ssh_config=ssh_config, release=minimal)
     file = _write(base, found.text(origin), settings)

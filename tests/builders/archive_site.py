@@ -121,7 +121,8 @@ def signer(name: str) -> Iterator[Signer]:
         yield Signer(home, keyring)
     finally:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-        shutil.rmtree(home)
+        # The agent, as it ends, removes its sockets too.
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _gpg(home: Path, *words: str, data: bytes = b"") -> bytes:
