@@ -162,8 +162,8 @@ def build(build: Build) -> None:
     runtime = build.inputs.get("runtime")
     if runtime is not None:
         # RPATH, not RUNPATH: it holds for what compiled packages load as well.
-        words = ("--force-rpath", "--set-rpath", str(runtime / LIBRARIES[0]))
-        run_patchelf(build, "bin/node", words)
+        path = ":".join(str(runtime / each) for each in LIBRARIES if (runtime / each).is_dir())
+        run_patchelf(build, "bin/node", ["--force-rpath", "--set-rpath", path])
     files = linkage.elf_files([build.out / "bin"])
     need = elf.glibc_need(files, own=None, where=build.step.recipe)
     toolchain = {"language": "node", "version": arguments["version"], "npm": arguments["npm"]}

@@ -145,6 +145,7 @@ def test_both_origins_give_the_same_tree(
         "format": 1,
         "name": "node-20",
         "toolchain": {"language": "node", "version": NODE, "npm": NPM},
+        "glibc": None,
     }
 
 
