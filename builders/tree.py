@@ -82,13 +82,14 @@ class Tree:
         tar = Tar(stream, limits)
         placed: dict[str, str] = {}
         for member in tar:
+            place = _place(member, policy)
+            if not _wanted(member, place, policy):
+                continue
             if member.special and member.name not in policy.special:
                 raise BadArchiveError("setuid, setgid or sticky", member=member.name)
-            place = _place(member, policy)
             if member.kind == DIRECTORY:
-                if policy.empty and place and policy.keep(place):
-                    self._directory(place, member.name)
-            elif policy.keep(place):
+                self._directory(place, member.name)
+            else:
                 self._lay(tar, member, place, policy, placed)
                 placed[member.name] = place
 
@@ -194,6 +195,12 @@ def link_target(member: Member, policy: Policy) -> str:
     if not absolute and (place, moved) == (member.name, goal):
         return member.target
     return posixpath.relpath(moved or ".", posixpath.dirname(place) or ".")
+
+
+def _wanted(member: Member, place: str, policy: Policy) -> bool:
+    if member.kind == DIRECTORY and not (policy.empty and place):
+        return False
+    return policy.keep(place)
 
 
 def _place(member: Member, policy: Policy) -> str:

@@ -21,7 +21,16 @@ from builders.recipe import Kind, Recipe
 from builders.settings import Mirrors, load_settings
 from builders.step import Step
 from store.local import LocalStore
-from tests.builders.debs import DIRECTORY, HARDLINK, SYMLINK, Entry, ar_bytes, deb_bytes, elf_bytes
+from tests.builders.debs import (
+    DIRECTORY,
+    HARDLINK,
+    SYMLINK,
+    Entry,
+    ar_bytes,
+    deb_bytes,
+    elf_bytes,
+    tar_bytes,
+)
 from tests.builders.registry import Registry, other, serving
 from tests.builders.workbench import BASE, BUILDERS, Bench, works
 
@@ -295,3 +304,59 @@ def test_the_object_is_called_after_the_package_of_its_name_or_the_first(site: S
     assert step.name == "it-1.0"
     assert step.key == "it"
     assert step.inputs["liba.deb"].startswith("fetch:sha256-")
+
+
+def test_what_is_pruned_may_be_anything_but_hostile(site: Site) -> None:
+    """A closure brings along what runs as root; left out, it is not even judged."""
+    entries = (
+        PROGRAM,
+        LINK,
+        LIBRARY,
+        Entry("./tmp", kind=DIRECTORY, mode=0o1777),
+        Entry("./usr/bin/su", b"x", mode=0o4755),
+    )
+    with pytest.raises(ArchiveError, match="'usr/bin/su': setuid, setgid or sticky"):
+        site.build({"it": deb_bytes(*entries)})
+    out = site.build({"it": deb_bytes(*entries)}, prune=("/usr/bin/su",))
+    assert "usr/bin/su" not in listing(out)
+    assert not (out / "tmp").exists()
+
+
+def test_maintainer_scripts_are_not_run(site: Site, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    script = Entry("./postinst", f"#!/bin/sh\ntouch {trace}\n".encode(), mode=0o755)
+    control = tar_bytes(Entry("./control", b"Package: it\n"), script)
+    data = tar_bytes(LIBRARY)
+    members = (("debian-binary", b"2.0\n"), ("control.tar", control), ("data.tar", data))
+    out = site.build({"it": ar_bytes(*members)})
+    assert not trace.exists()
+    assert not list(out.rglob("*postinst*"))
+
+
+class TestLinks:
+    """Names that Debian's alternatives would give, which no maintainer script makes here."""
+
+    def test_they_are_laid(self, site: Site) -> None:
+        links = {"bin/that": "../usr/bin/it", "usr/bin/this": "it"}
+        out = site.build({"it": deb_bytes(PROGRAM, LINK, LIBRARY)}, links=links)
+        assert {name: str((out / name).readlink()) for name in links} == links
+
+    @pytest.mark.parametrize(
+        ("place", "target", "reason"),
+        [
+            ("usr/bin/it", "that", "it is there already"),
+            ("usr/bin/it/that", "it", "its folder 'usr/bin/it' is a file"),
+            ("usr/bin/that", "/etc/passwd", "a link to '/etc/passwd'"),
+            ("usr/bin/that", "../../../up", "outside"),
+        ],
+    )
+    def test_they_stay_inside_and_hide_nothing(
+        self, site: Site, place: str, target: str, reason: str
+    ) -> None:
+        with pytest.raises(ArchiveError, match=reason):
+            site.build({"it": deb_bytes(PROGRAM, LINK, LIBRARY)}, links={place: target})
+
+    def test_they_lead_somewhere(self, site: Site) -> None:
+        with pytest.raises(PackageError) as caught:
+            site.build({"it": deb_bytes(LIBRARY)}, links={"usr/bin/that": "gone"})
+        assert caught.value.got == "gone, to which usr/bin/that links"
