@@ -135,6 +135,8 @@ class Children:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # The user's would decide modes that go into archives.
+                umask=0o022,
             )
             self._running.add(process)
         try:
