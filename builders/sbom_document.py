@@ -19,7 +19,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from builders.parts import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cyclonedx.model.bom_ref import BomRef
     from cyclonedx.model.license import License
@@ -40,13 +40,12 @@ _ALGORITHMS = {
 def document(parts: Sequence[Part], direct: Iterable[str]) -> dict[str, Any]:
     """Describe parts; `direct` are the refs of those that the artefact itself asks for.
 
-    What nothing leads to is taken as asked for by the artefact too, so that the graph is whole.
+    What these do not lead to is taken as asked for by the artefact too, so that the graph is whole.
     """
     components = {part.ref: _component(part) for part in sorted(parts, key=lambda part: part.ref)}
-    reached = {ref for part in parts for ref in part.needs}
+    needs = {part.ref: part.needs for part in parts}
     root = Component(name=ROOT, type=ComponentType.APPLICATION, bom_ref=ROOT)
-    asked = [*direct, *(ref for ref in components if ref not in reached)]
-    needs = {ROOT: asked, **{part.ref: part.needs for part in parts}}
+    needs[ROOT] = tuple(_asked(needs, direct))
     refs = {ROOT: root.bom_ref, **{ref: each.bom_ref for ref, each in components.items()}}
     bom = Bom(
         metadata=BomMetaData(component=root),
@@ -56,6 +55,29 @@ def document(parts: Sequence[Part], direct: Iterable[str]) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
     del made["serialNumber"], made["metadata"]["timestamp"]
     return made
+
+
+def _asked(needs: Mapping[str, Sequence[str]], direct: Iterable[str]) -> list[str]:
+    """List what is asked for: what is said to be, what nobody needs, and one of each circle."""
+    needed = {ref for wanted in needs.values() for ref in wanted}
+    asked = [*direct, *(ref for ref in sorted(needs) if ref not in needed)]
+    seen: set[str] = set()
+    for ref in asked:
+        _follow(ref, needs, seen)
+    for ref in sorted(needs):
+        if ref not in seen:
+            asked.append(ref)
+            _follow(ref, needs, seen)
+    return asked
+
+
+def _follow(start: str, needs: Mapping[str, Sequence[str]], seen: set[str]) -> None:
+    waiting = [start]
+    while waiting:
+        ref = waiting.pop()
+        if ref not in seen:
+            seen.add(ref)
+            waiting += needs.get(ref, ())
 
 
 def _component(part: Part) -> Component:
