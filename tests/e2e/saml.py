@@ -13,8 +13,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">', re.DOTALL)
-PACKAGE_FIELD = re.compile(r"<input\s[^>]*?name=['\"](\w+)['\"][^>]*?value=['\"]([^'\"]*)['\"]", re.S)
+FIELD = re.compile(r"<input\s[^>]*?\bname=['\"](\w+)['\"][^>]*?\bvalue=['\"]([^'\"]*)['\"]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,9 @@ class Visitor:
         where = urllib.parse.urljoin(urllib.parse.urljoin(self.url, address), "../signin")
         form = {"userName": user, "displayName": user, "email": user, "groups": "users"}
         answer = self.ask(where, {**form, "_authnRequest": asked})
-        assert answer.status == 200, answer
-        return fields(answer.text)
+        form = fields(answer.text)
+        assert "SAMLResponse" in form, answer
+        return form
 
     def give(self, form: dict[str, str]) -> Answer:
         """Bring the identity provider's answer to the portal."""
@@ -82,9 +82,8 @@ class Visitor:
 
 
 def fields(page: str) -> dict[str, str]:
-    """Read the hidden fields of a page's form."""
-    found = FIELD.findall(page) or PACKAGE_FIELD.findall(page)
-    return {name: html.unescape(value) for name, value in found}
+    """Read the fields of a page's form."""
+    return {name: html.unescape(value) for name, value in FIELD.findall(page)}
 
 
 def opened(form: dict[str, str]) -> str:
