@@ -17,6 +17,7 @@ import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from builders.recipe import EMPTY
 from builders.requirements import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from builders.command import Completed
     from builders.requirements import Requirements
@@ -146,16 +147,25 @@ def _pins(sources: Mapping[str, About | None]) -> list[str]:
 
 
 def find_uv() -> str:
-    """Return where uv is: beside this interpreter, or on PATH.
+    """Return where uv is: beside this interpreter or its package, or on PATH.
 
     Raises:
         ResolveError: it is nowhere.
     """
-    beside = Path(sys.executable).parent / "uv"
-    found = str(beside) if beside.is_file() else shutil.which("uv")
+    beside = (folder / "uv" for folder in _folders())
+    found = next((str(file) for file in beside if file.is_file()), None) or shutil.which("uv")
     if found is None:
         raise ResolveError("uv, the resolver, is not installed", hint="make setup")
     return found
+
+
+def _folders() -> Iterator[Path]:
+    """Yield where uv lies beside this interpreter, or beside its package in a PEX or a shiv."""
+    yield Path(sys.executable).parent
+    package = find_spec("uv")
+    if package is not None and package.origin is not None:
+        root = Path(package.origin).parent.parent
+        yield from (root / ".prefix" / "bin", root / "bin")
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -17,11 +17,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Every `store.errors.Error` becomes one message on stderr and its family's exit code; anything
     else is a bug and shows its traceback.
     """
-    from sealift import unchanged
+    from sealift import version
     from store.errors import Error
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == version.WORDS:
+        sys.stdout.write(f"{version.text()}\n")
+        return 0
     try:
+        from sealift import unchanged
+
         return 0 if unchanged.answer(words) else _run(words)
     except Error as error:
         from sealift.errors import report

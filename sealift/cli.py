@@ -70,9 +70,9 @@ class Lazy(click.Group):
 
 def _version(ctx: click.Context, _: click.Parameter, value: Any) -> None:  # noqa: ANN401
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from sealift.version import text
 
-        click.echo(f"sealift {version('sealift')}")
+        click.echo(text())
         ctx.exit()
 
 

@@ -104,7 +104,7 @@ static _Noreturn void start(const char *tree, int argc, char **argv)
     if (words == NULL)
         fail(NULL, "no memory");
     words[0] = python;
-    words[1] = "-IB";
+    words[1] = "-ISB";
     words[2] = program;
     for (int at = 1; at < argc; at++)
         words[at + 2] = argv[at];

@@ -36,6 +36,7 @@ SHEBANG = "/usr/bin/env python3"
 START = """\
 import sys
 
+sys.path.append(sys.prefix + "/{site}")
 from {module} import {top}
 
 sys.exit({attribute}())
@@ -75,7 +76,8 @@ def main(
     packages = {wheel.name: site, **{file: Path(path) for file, path in wheels.items()}}
     carried = runtime_of(Path(python), packages, pure)
     runtime = place / "runtime.zip"
-    write(runtime, {**carried, f"{command}.py": start_of(entry)})
+    start = start_of(entry, packages_of(Path(python)))
+    write(runtime, {**carried, f"{command}.py": start})
     fit_pex(pex, place / "tail.pex")
     join(one, Path(launcher), runtime, place / "tail.pex")
     version = wheel.name.split("-")[1]
@@ -191,7 +193,7 @@ def run_shiv(site: Path, target: Path, *, tools: str, entry: str) -> None:
 
 def runtime_of(python: Path, wheels: dict[str, Path], pure: list[str]) -> dict[str, Path | bytes]:
     """Return what the one file unpacks beside the PEX's packages: name → file."""
-    site = packages_of(python)
+    site = f"python/{packages_of(python)}"
     members: dict[str, Path | bytes] = {
         f"python/{path}": python / path for path in files_below(python) if path != "sealift.json"
     }
@@ -203,18 +205,22 @@ def runtime_of(python: Path, wheels: dict[str, Path], pure: list[str]) -> dict[s
     return members
 
 
-def start_of(entry: str) -> bytes:
-    """Return the file that the interpreter is started with."""
+def start_of(entry: str, site: str) -> bytes:
+    """Return the file that the interpreter is started with.
+
+    `site`, where packages lie below the interpreter, is looked at by name alone, since Python's own
+    way to find it reads folders and `.pth` files at each start.
+    """
     module, _, attribute = entry.partition(":")
     top = attribute.partition(".")[0]
-    return START.format(module=module, top=top, attribute=attribute).encode()
+    return START.format(site=site, module=module, top=top, attribute=attribute).encode()
 
 
 def packages_of(python: Path) -> str:
-    """Return where the interpreter's own packages lie in the tree, as `launcher.py` told it."""
+    """Return where the interpreter's packages lie below it, as `launcher.py` told the launcher."""
     import site  # noqa: PLC0415 - its import looks at the machine, and is wanted here alone
 
-    return str("python" / Path(site.getsitepackages([str(python)])[-1]).relative_to(python))
+    return str(Path(site.getsitepackages([str(python)])[-1]).relative_to(python))
 
 
 def files_below(root: Path) -> list[str]:
