@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from builders.recipe import Recipe
 
 VERSION = 1
-REPAIR, PATCHELF = "wheel-tools", "patchelf"
-"""Recipes that every such step needs, and the roles in which others may stand for them."""
+REPAIR = "wheel-tools"
+"""The recipe that every such step needs, and the role in which another may stand for it."""
 _MADE = "made"
 """The folder that a build may write to besides its own source."""
 _LINES = 2000
@@ -120,7 +120,6 @@ def build(build: Build) -> None:
             "distribution": arguments["name"],
             "version": arguments["version"],
             "tools": build.inside(build.inputs["tools"]),
-            "patchelf": build.inside(build.inputs["patchelf"]),
             "work": build.inside(build.work / "repair"),
             "out": build.inside(build.out),
         }
@@ -148,7 +147,7 @@ def _keyed(pinned: Sdist, recipe: Recipe) -> Sdist:
         _environment_key(pinned, recipe),
         recipe.options["glibc"],
         pinned.requires,
-        [recipe.inputs.get(role, role) for role in ("python", REPAIR, PATCHELF)],
+        [recipe.inputs.get(role, role) for role in ("python", REPAIR)],
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return replace(pinned, step=f"sdist:{pinned.name}-{pinned.version}-{digest[:12]}")
@@ -177,13 +176,13 @@ def _environment(pinned: Sdist, recipe: Recipe) -> Step:
 
 
 def _step(pinned: Sdist, recipe: Recipe, project: Project) -> Step:
-    for role in (REPAIR, PATCHELF):
-        if recipe.inputs.get(role, role) not in project.recipes:
-            raise InputError(
-                f"{recipe.name} builds sdists, and there is no recipe {role!r}",
-                where=str(recipe.file),
-                hint="copy toolchains/ and their locks/ from sealift's own recipes/",
-            )
+    tools = recipe.inputs.get(REPAIR, REPAIR)
+    if tools not in project.recipes:
+        raise InputError(
+            f"{recipe.name} builds sdists, and there is no recipe {tools!r}",
+            where=str(recipe.file),
+            hint="copy toolchains/ and their locks/ from sealift's own recipes/",
+        )
     return Step(
         key=pinned.step,
         name=store_name(f"{pinned.name}-{pinned.version}-wheel"),
@@ -195,8 +194,7 @@ def _step(pinned: Sdist, recipe: Recipe, project: Project) -> Step:
             "base": pinned.root,
             "env": _environment_key(pinned, recipe),
             "sdist": wheel.fetch_key(pinned),
-            "tools": recipe.inputs.get(REPAIR, REPAIR),
-            "patchelf": recipe.inputs.get(PATCHELF, PATCHELF),
+            "tools": tools,
         },
         arguments={
             "name": pinned.name,

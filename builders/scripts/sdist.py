@@ -26,15 +26,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What lies beside this script must stay as it was laid: that shows who else wrote there.
+sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).resolve().with_name("lib")))
 
 # Laid in the sandbox with this script, and run from there by another interpreter.
-import builders.scripts.backend
-from builders.scripts.wheel import check_members, find_metadata, normalise, open_archive
+import builders.scripts.backend  # noqa: E402
+from builders.scripts.wheel import (  # noqa: E402
+    check_members,
+    find_metadata,
+    normalise,
+    open_archive,
+)
 
 LEGACY = "setuptools.build_meta:__legacy__"
 LIBRARIES = "/usr/lib/x86_64-linux-gnu:/usr/lib"
 """Where the loader would find libraries, had the sandbox an ld.so.conf."""
+OPTIMISED = "-O2 -DNDEBUG -fwrapv -fstack-protector-strong"
+"""As the interpreter itself was compiled; said here, since CFLAGS stand for its own with some
+backends and join them with others."""
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 FILE, PROGRAM = 0o100644 << 16, 0o100755 << 16
 
@@ -88,7 +98,7 @@ def backend_of(source: Path) -> tuple[str, list[str]]:
 def environment(source: str, env: str) -> dict[str, str]:
     """Return what a build's processes see; what a compiler leaves must not tell where it ran."""
     headers = f"/usr/include/python{sys.version_info.major}.{sys.version_info.minor}"
-    flags = f"-g0 -ffile-prefix-map={source}=."
+    flags = f"{OPTIMISED} -g0 -ffile-prefix-map={source}=."
     return {
         **os.environ,
         "PATH": f"{env}/bin:{os.environ['PATH']}",
@@ -104,9 +114,7 @@ def environment(source: str, env: str) -> dict[str, str]:
     }
 
 
-def repair(
-    *, wheel: str, distribution: str, version: str, tools: str, patchelf: str, work: str, out: str
-) -> None:
+def repair(*, wheel: str, distribution: str, version: str, tools: str, work: str, out: str) -> None:
     """Put the libraries in that the wheel links to; leave it at `out`, a folder of its own."""
     folder, target = Path(work), Path(out)
     folder.mkdir()
@@ -118,7 +126,7 @@ def repair(
         built.rename(target / built.name)
         return
     whole = folder / "whole"
-    graft(built, whole, tools=tools, patchelf=patchelf)
+    graft(built, whole, tools)
     names = sorted(path.name for path in whole.iterdir()) if whole.is_dir() else []
     if len(names) != 1:
         sys.exit(f"auditwheel made {len(names)} wheels of {built.name}")
@@ -140,12 +148,12 @@ def is_platform(name: str) -> bool:
     return not name.removesuffix(".whl").endswith("-any")
 
 
-def graft(wheel: Path, out: Path, *, tools: str, patchelf: str) -> None:
+def graft(wheel: Path, out: Path, tools: str) -> None:
     """Run auditwheel; without a name for the platform it takes the oldest that holds."""
     temporary = wheel.parent / "tmp"
     temporary.mkdir()
     ours = {
-        "PATH": f"{patchelf}/usr/bin:{os.environ['PATH']}",
+        "PATH": f"{tools}/bin:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": LIBRARIES,
         "TMPDIR": str(temporary),
     }
