@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -159,76 +160,76 @@ def read(store: LocalStore, result: Result, key: str) -> dict[str, Any]:
     return checked(real(store, result, key).read_text())
 
 
+FLASK_WHEEL = make_wheel("flask", "3.1.3", {"flask.py": ""}, requires=["jinja2"])
+JINJA_WHEEL = make_wheel("jinja2", "3.1.6", {"jinja2.py": ""})
+
+
 @pytest.fixture
-def service(site: Site) -> Recipe:
-    recipe = site.service(
-        "api",
-        {"app.py": "def said():\n    return 1\n", "requirements.txt": "flask\n"},
-        app="app:said",
-    )
-    site.pin(
-        recipe,
-        make_wheel("flask", "3.1.3", {"flask.py": ""}, requires=["jinja2"]),
-        make_wheel("jinja2", "3.1.6", {"jinja2.py": ""}),
-        gunicorn(),
-    )
+def api(site: Site) -> Recipe:
+    recipe = replace(site.env("api", "flask"), inputs={"python": "python", "tools": "tools"})
+    site.pin(site.add(recipe), FLASK_WHEEL, JINJA_WHEEL)
     return recipe
 
 
 class TestBuild:
-    def test_a_service_and_all_that_it_runs_on(
-        self, site: Site, store: LocalStore, service: Recipe
+    def test_an_environment_and_the_interpreter_that_it_runs_on(
+        self, site: Site, store: LocalStore, api: Recipe
     ) -> None:
-        result = build(site, store, service.name)
+        result = build(site, store, api.name)
         made = read(store, result, "api:sbom")
-        artefact = str(store.real(result.outputs["api"]))
         subject = made["metadata"]["component"]
-        assert facts(subject, "storePath") == [artefact]
+        assert facts(subject, "storePath") == [str(store.real(result.outputs["api"]))]
         assert facts(subject, "builtWith") == ["tools tools"]
-        assert purls(made) == [
-            "pkg:pypi/flask@3.1.3",
-            "pkg:pypi/gunicorn@27.0",
-            "pkg:pypi/jinja2@3.1.6",
-        ]
-        assert [each["type"] for each in made["components"] if each["name"] == "python"] == [
-            "platform"
-        ]
-        locked = site.project.settings.locks_dir / "api.pylock.toml"
-        for each in made["components"]:
-            if "purl" in each:
-                assert each["hashes"][0]["alg"] == "SHA-256"
-                assert each["hashes"][0]["content"] in locked.read_text()
+        assert purls(made) == ["pkg:pypi/flask@3.1.3", "pkg:pypi/jinja2@3.1.6"]
+        types = {each["name"]: each["type"] for each in made["components"]}
+        assert types == {"flask": "library", "jinja2": "library", "python": "platform"}
         rows = {row["ref"].partition("#")[0]: row.get("dependsOn") for row in made["dependencies"]}
         needed = rows["pkg:pypi/flask@3.1.3"] or []
         assert [ref.partition("#")[0] for ref in needed] == ["pkg:pypi/jinja2@3.1.6"]
 
+    def test_hashes_are_those_of_the_lock(self, site: Site, store: LocalStore, api: Recipe) -> None:
+        made = read(store, build(site, store, api.name), "api:sbom")
+        hashes = {
+            each["name"]: (each["hashes"][0]["alg"], each["hashes"][0]["content"])
+            for each in made["components"]
+            if "purl" in each
+        }
+        assert hashes == {
+            name: ("SHA-256", hashlib.sha256(data).hexdigest())
+            for name, (_, data) in (("flask", FLASK_WHEEL), ("jinja2", JINJA_WHEEL))
+        }
+
     def test_the_bill_keeps_the_artefact_and_nothing_else_of_the_build(
-        self, site: Site, store: LocalStore, service: Recipe
+        self, site: Site, store: LocalStore, api: Recipe
     ) -> None:
-        result = build(site, store, service.name)
+        result = build(site, store, api.name)
         info = store.info(result.outputs["api:sbom"])
         assert info is not None
         assert set(info.references) == {result.outputs["api"], result.outputs["python"]}
 
-    def test_changed_code_reads_no_package_again(
-        self, site: Site, store: LocalStore, service: Recipe
-    ) -> None:
-        before = build(site, store, service.name)
-        (site.root / "sources" / "api" / "app.py").write_text("def said():\n    return 2\n")
-        after = build(site, store, service.name)
-        assert set(after.built) == {"api", "api:sbom"}
-        assert after.outputs["api:components"] == before.outputs["api:components"]
-        assert not build(site, store, service.name).built
+    def test_changed_code_reads_no_package_again(self, site: Site, store: LocalStore) -> None:
+        files = {"app.py": "def said():\n    return 1\n", "requirements.txt": "flask\n"}
+        service = site.service("web", files, app="app:said")
+        site.pin(service, FLASK_WHEEL, JINJA_WHEEL, gunicorn())
+        before = build(site, store, "web")
+        (site.root / "sources" / "web" / "app.py").write_text("def said():\n    return 2\n")
+        after = build(site, store, "web")
+        assert set(after.built) == {"web", "web:sbom"}
+        assert after.outputs["web:components"] == before.outputs["web:components"]
+        assert purls(read(store, after, "web:sbom")) == [
+            "pkg:pypi/flask@3.1.3",
+            "pkg:pypi/gunicorn@27.0",
+            "pkg:pypi/jinja2@3.1.6",
+        ]
+        assert not build(site, store, "web").built
 
-    def test_built_again_it_is_the_same(
-        self, site: Site, store: LocalStore, service: Recipe
-    ) -> None:
-        result = build(site, store, service.name, check=True)
+    def test_built_again_it_is_the_same(self, site: Site, store: LocalStore, api: Recipe) -> None:
+        result = build(site, store, api.name, check=True)
         assert result.ok
         assert {"api:sbom", "api:components", "python:sbom"} <= set(result.checked)
 
-    def test_who_is_not_asked_for_has_no_bill(self, site: Site, service: Recipe) -> None:
-        made = planned(site, service.name)
+    def test_who_is_not_asked_for_has_no_bill(self, site: Site, api: Recipe) -> None:
+        made = planned(site, api.name)
         assert {key for key in made.order if key.endswith(":sbom")} == {"api:sbom", "python:sbom"}
         assert made.targets == ("api", "api:sbom")
 
