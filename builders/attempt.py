@@ -5,7 +5,9 @@ What is tried again, and where, is for `builders.fetch`.
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 import threading
 import time
 import urllib.request
@@ -21,10 +23,10 @@ from urllib3.util import Retry, Timeout, make_headers
 from urllib3.util.ssl_ import create_urllib3_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator, Mapping
 
 _CHUNK = 1 << 18
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be better a moment later."""
 _OK, _PARTIAL, _RANGE = 200, 206, 416
@@ -179,6 +181,11 @@ def _trust() -> ssl.SSLContext:
     """Read the machine's certificates, once for all connections: it takes 20 ms."""
     context = create_urllib3_context()
     context.load_default_certs()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
+        # An interpreter that was made for another distribution than this machine's.
+        for bundle in filter(os.path.isfile, _BUNDLES):
+            context.load_verify_locations(bundle)
     return context
 
 
