@@ -160,6 +160,8 @@ def _configuration(root: Path, architecture: str, foreign: Iterable[str]) -> str
         "APT::Install-Recommends": "false",
         "APT::Install-Suggests": "false",
         "APT::Sandbox::User": "root",
+        # Ubuntu gives new versions to some machines first, by their id: the same answer for all.
+        "APT::Get::Always-Include-Phased-Updates": "true",
         "Acquire::Languages": "none",
         # The indexes lie under their plain names.
         "Acquire::By-Hash": "no",

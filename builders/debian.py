@@ -19,6 +19,7 @@ from store.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+_PACKAGE = re.compile(r"^Package: (.*)$", re.MULTILINE)
 _PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 _Runs = tuple[tuple[tuple[int, ...], int], ...]
 _VERSION = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z.+~-]+\Z")
@@ -100,8 +101,8 @@ def parse_release(text: str, *, where: str) -> Release:
     try:
         until = fields.get("Valid-Until")
         return Release(
-            codename=fields["Codename"],
-            suite=fields.get("Suite", fields["Codename"]),
+            codename=fields.get("Codename") or fields["Suite"],
+            suite=fields.get("Suite") or fields["Codename"],
             date=_moment(fields["Date"]),
             valid_until=_moment(until) if until else None,
             by_hash=fields.get("Acquire-By-Hash") == "yes",
@@ -120,10 +121,10 @@ def parse_packages(text: str, wanted: Collection[str], *, where: str) -> Iterato
         BadIndexError: if one of them lacks a field or holds one that makes no sense.
     """
     for block in text.split("\n\n"):
-        # Sixty thousand stanzas, of which we want thirty: look at the first line alone.
-        line = block.lstrip("\n").partition("\n")[0]
-        name = line.removeprefix("Package: ").strip()
-        if name in wanted and line.startswith("Package: "):
+        # Sixty thousand stanzas, of which we want thirty: look at the name alone.
+        found = _PACKAGE.search(block)
+        name = found[1].strip() if found else ""
+        if name in wanted:
             yield _stanza(name, parse_fields(block), where)
 
 

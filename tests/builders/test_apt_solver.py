@@ -30,6 +30,14 @@ LIB = Package("lib", "2.0")
 APP = Package("app", fields={"Depends": "lib (>= 2.0)"})
 
 
+class Sorted(Package):
+    """A package whose stanza does not begin with its name."""
+
+    @property
+    def stanza(self) -> str:
+        return "".join(sorted(super().stanza.splitlines(keepends=True)))
+
+
 @pytest.fixture(scope="module")
 def key() -> Iterator[Signer]:
     with signer("archive") as made:
@@ -345,3 +353,8 @@ class TestSources:
     def test_an_empty_suite_is_one(self, site: Archive) -> None:
         sources = [site.publish(LIB), site.publish(suite="bookworm-updates", packed="")]
         assert versions(solve(["lib"], sources, where="it")) == {"lib": "2.0"}
+
+    def test_an_archive_may_lack_a_codename_and_sort_its_fields(self, site: Archive) -> None:
+        assert not Sorted("lib").stanza.startswith("Package:")
+        source = site.publish(APP, Sorted("lib", "2.0"), suite="stable", Codename="")
+        assert versions(ask(source, "app")) == {"app": "1.0", "lib": "2.0"}
