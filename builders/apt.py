@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 VERSION = 1
 POOL = "pool"
 _DATE = "Thu, 01 Jan 1970 00:00:01 UTC"
-"""The time of every file of a store. Always the same: apt takes no repository whose date is
-before that of the one it saw last, and a head may go back."""
+"""The time of every file of a store. apt asks for a date; with one that is always the same, no set
+is older than another, and a head may go back."""
 
 
 def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[Step, ...]:

@@ -233,7 +233,7 @@ class TestInstalled:
         assert "Hash Sum mismatch" in done.stderr
 
     def test_a_head_may_go_back_to_the_set_before(self, site: Site, tmp_path: Path) -> None:
-        """Both repositories have one date, or apt would keep to the newer."""
+        """One source line, through a link that is swapped: apt offers what lies there now."""
         current = tmp_path / "current"
         old, new = (site.real(site.build(*names)) for names in (("app",), ("app", "more")))
         there = head(tmp_path, current)
