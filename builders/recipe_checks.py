@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from builders.document import load
 from builders.fields import RecipeError, mapping, nearest
-from builders.recipe import Kind, Recipe
+from builders.recipe import Certificate, Kind, Recipe
 from builders.recipe_kinds import DEFAULT_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_WEB_SERVER = "nginx"
+"""What the web server is called among the services."""
+_OTHER_PORT = re.compile(r"\{port:([^{}]*)\}")
 _OWN = "copy toolchains/, services/ and their locks/ from sealift's own recipes/"
 
 
@@ -82,6 +86,43 @@ def _check_release(release: Recipe, recipes: Mapping[str, Recipe]) -> None:
             if claim in claims:
                 raise _clash(claim, recipes[claims[claim]], recipes[name])
             claims[claim] = name
+    found = [recipes[name] for name in members(release, recipes)]
+    _check_ports(found)
+    _check_pairs(found)
+
+
+def _check_ports(found: Sequence[Recipe]) -> None:
+    """Refuse `{port:NAME}` of a service that the release does not have."""
+    names = {_WEB_SERVER, *(recipe.name for recipe in found if recipe.service)}
+    for recipe in found:
+        service = recipe.service
+        words = (*service.command, *service.env.values()) if service else ()
+        for name in (name for word in words for name in _OTHER_PORT.findall(word)):
+            if name not in names:
+                raise RecipeError(
+                    f"{recipe.name!r} asks for the port of {name!r}, which is not in the release",
+                    where=said_at(recipe, "service"),
+                    expected=f"one of {', '.join(sorted(names))}",
+                    hint=nearest(name, names),
+                )
+
+
+def _check_pairs(found: Sequence[Recipe]) -> None:
+    """Refuse services that mean different certificates, or different keys, by one name."""
+    pairs: dict[str, tuple[Certificate, Recipe]] = {}
+    for recipe in found:
+        for pair in recipe.service.certificates if recipe.service else ():
+            for name in (pair.certificate, pair.key) if pair.key else ():
+                known, other = pairs.setdefault(str(name), (pair, recipe))
+                if known != pair:
+                    raise RecipeError(
+                        f"the secret {name} is of one pair in {other.name!r}"
+                        f" and of another in {recipe.name!r}",
+                        where=said_at(recipe, "service", "secrets"),
+                        got=f"also at {other.file}",
+                        hint="declare the pair once; the other service names"
+                        f" `certificate: {pair.certificate}` alone",
+                    )
 
 
 def _claims(recipe: Recipe) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders.fields import RecipeError
 from builders.loader import load_recipe, load_recipes
-from builders.recipe import Health, Kind, Probe, Recipe, Route, SourceSpec
+from builders.recipe import Certificate, Health, Kind, Probe, Recipe, Route, SourceSpec
 from builders.recipe_service import RESERVED
 from builders.recipe_words import LONGEST_NAME, name_fault
 from builders.scripts import pex
@@ -49,7 +49,15 @@ def refused(folder: Path, text: str, name: str = "thing") -> RecipeError:
 
 def site(folder: Path, **recipes: str) -> Path:
     """Lay recipes with the toolchains that they need by default."""
-    for name in ("base", "python-3.11", "python-tools", "node-20", "nginx", "openssl", "supervisor"):
+    for name in (
+        "base",
+        "python-3.11",
+        "python-tools",
+        "node-20",
+        "nginx",
+        "openssl",
+        "supervisor",
+    ):
         write(folder, f"toolchains/{name}", PLAIN)
     for name, text in recipes.items():
         write(folder, name, text)
@@ -100,7 +108,7 @@ def test_a_full_recipe(tmp_path: Path) -> None:
           health: {http: /api/health, timeout: 2.5}
           state: [logs/, database/site.db]
           env: {MODE: fast, PORT: "{port}"}
-          secrets: [JWT_SECRET_KEY]
+          secrets: [JWT_SECRET_KEY, {certificate: CERT, key: KEY}, {certificate: CA}]
           routes:
             - /api/
             - {path: /ws, upgrade: true, timeout: 3600, body_limit: 1g}
@@ -130,7 +138,11 @@ def test_a_full_recipe(tmp_path: Path) -> None:
     assert service.health == Health(Probe.HTTP, "/api/health", 2.5)
     assert service.state == ("logs/", "database/site.db")
     assert service.env == {"MODE": "fast", "PORT": "{port}"}
-    assert service.secrets == ("JWT_SECRET_KEY",)
+    assert service.secrets == ("JWT_SECRET_KEY", "CERT", "KEY", "CA")
+    assert service.certificates == (
+        Certificate("CERT", "KEY", "CERT"),
+        Certificate("CA"),
+    )
     assert service.routes == (
         Route("/api/"),
         Route("/ws", upgrade=True, timeout=3600, body_limit="1g"),
@@ -163,6 +175,11 @@ DEFAULTS = {
         DIST,
         {"base": "base", "python": "python-3.11", "node": "node-20"},
         {"script": "build", "output": "dist", "install_scripts": ()},
+    ),
+    "node service": (
+        "kind: node\nsource: idp\n",
+        {"base": "base", "python": "python-3.11", "node": "node-20"},
+        {"skip_install_scripts": ()},
     ),
     "deb": (
         PLAIN,
@@ -412,6 +429,60 @@ WRONG = {
         "the values stay on the head: list the names alone",
     ),
     "secret twice": (in_service("  secrets: [A, A]"), "8:16", "listed twice", None),
+    "secret and certificate": (
+        in_service("  secrets: [A, {certificate: A}]"),
+        "8:30",
+        "'A' is listed twice",
+        None,
+    ),
+    "certificate that is its own key": (
+        in_service("  secrets: [{certificate: A, key: A}]"),
+        "8:35",
+        "'A' is listed twice",
+        None,
+    ),
+    "key without certificate": (
+        in_service("  secrets: [{key: A}]"),
+        "8:13",
+        "key 'certificate' is missing",
+        None,
+    ),
+    "subject without key": (
+        in_service("  secrets: [{certificate: A, subject: us}]"),
+        "8:39",
+        "made with its key has a `subject`",
+        "name the `key` too, or take the subject out",
+    ),
+    "long subject": (
+        in_service(f"  secrets: [{{certificate: A, key: B, subject: {'x' * 65}}}]"),
+        "8:47",
+        "the subject is too long",
+        None,
+    ),
+    "unknown key of a certificate": (
+        in_service("  secrets: [{certificate: A, days: 3}]"),
+        "8:30",
+        "unknown key 'days'",
+        None,
+    ),
+    "certificate with a value": (
+        in_service("  secrets: [{certificate: 'A=b'}]"),
+        "8:27",
+        "no name of an environment variable",
+        None,
+    ),
+    "key that is in env": (
+        in_service("  env: {B: x}\n  secrets: [{certificate: A, key: B}]"),
+        "9:35",
+        "both in `env` and in `secrets`",
+        "keep one",
+    ),
+    "credentials without secrets": (
+        in_service("  env: {CERT: '{credentials}/A'}"),
+        "8:15",
+        "the service has no `secrets`",
+        None,
+    ),
     "secret also given": (
         in_service("  env: {A: x}\n  secrets: [A]"),
         "9:13",
@@ -648,6 +719,32 @@ def test_two_members_at_one_route(tmp_path: Path) -> None:
     assert error.where == f"{tmp_path}/two.yaml:3:8"
 
 
+PAIRED = PEX.replace("5010", "{port}") + "  secrets: [{{certificate: A, key: {key}}}]\n"
+
+
+def test_two_members_that_mean_different_pairs(tmp_path: Path) -> None:
+    one, two = PAIRED.format(port=5010, key="B"), PAIRED.format(port=5011, key="C")
+    folder = site(tmp_path, one=one, two=two, release="kind: release\n")
+    error = refused_all(folder)
+    assert error.reason == "the secret A is of one pair in 'one' and of another in 'two'"
+    assert error.where == f"{tmp_path}/two.yaml:8:12"
+    alone = PAIRED.format(port=5011, key="C").replace(", key: C", "")
+    write(folder, "two", alone)
+    assert "two" in load_recipes(folder)
+
+
+def test_the_port_of_a_service_that_is_not_there(tmp_path: Path) -> None:
+    text = PEX + "  env: {OTHER: 'http://127.0.0.1:{port:otter}/'}\n"
+    other = PEX.replace("5010", "5011")
+    folder = site(tmp_path, one=text, other=other, release="kind: release\n")
+    error = refused_all(folder)
+    assert error.reason == "'one' asks for the port of 'otter', which is not in the release"
+    assert error.hint == "did you mean 'other'?"
+    for name in ("other", "nginx", "one"):
+        write(folder, "one", text.replace("otter", name))
+        assert "one" in load_recipes(folder)
+
+
 def test_the_same_port_twice_is_no_matter_outside_of_a_release(tmp_path: Path) -> None:
     folder = site(tmp_path, one=PEX, other=PEX, release="kind: release\nservices: [one]\n")
     assert "other" in load_recipes(folder)
@@ -657,7 +754,7 @@ def test_the_recipes_of_the_example_platform() -> None:
     recipes = load_recipes(Path(__file__).parents[2] / "recipes")
     ports = {recipe.service.port for recipe in recipes.values() if recipe.service}
     paths = {route.path for recipe in recipes.values() for route in recipe.routes}
-    assert ports == {4430, 5000, 5001, 5010, 5011, 8004}
+    assert ports == {4430, 5000, 5001, 5010, 5011, 7000, 8004}
     assert paths == {"/", "/app/", "/cae/", "/dashboard/", "/moonlight/", "/vnc/"}
     assert recipes["kooCAEWebServer_5000"].service is not None
     assert [r.timeout for r in recipes["kooCAEWebServer_5000"].service.routes] == [300]

@@ -20,6 +20,7 @@ BACKENDS = (
     "backend_5010",
     "kooCAEAutoBackend_5001",
     "kooCAEWebServer_5000",
+    "saml_idp_7000",
     "websocket_5011",
 )
 FRONTENDS = {
