@@ -26,8 +26,9 @@ FIELDS = (
     "Important",
     "Status",
     "Priority",
-    # apt tells two builds of one version apart by sizes and relations: without this every package
-    # of the base would look like another build, to be replaced by the archive's.
+    # apt tells two builds of one version apart by sizes and relations, and keeps packages of one
+    # source at one build: without these two it would replace some that are right as they are.
+    "Source",
     "Installed-Size",
     "Architecture",
     "Multi-Arch",

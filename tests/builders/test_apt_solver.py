@@ -13,6 +13,7 @@ from builders.apt_solver import ClosureError, solve
 from builders.deb_index import SignatureError
 from builders.deb_pins import LockError, parse_lock
 from builders.debian import BadIndexError
+from builders.dpkg_status import reduce
 from builders.settings import Mirrors
 from tests.builders.archive_site import Archive, Package, archive, needs_apt, signer, status
 
@@ -99,6 +100,18 @@ class TestBase:
     def test_what_is_there_is_not_pinned(self, site: Archive) -> None:
         source = site.publish(APP, LIB)
         assert versions(ask(source, "app", base=status(DPKG, LIB))) == {"app": "1.0"}
+
+    def test_what_is_there_is_known_again_when_it_was_captured(self, site: Archive) -> None:
+        """apt tells builds of one version apart by fields that a reduced status must keep.
+
+        And what comes from one source it keeps at one build.
+        """
+        tool, lib = (Package(name, "2.0", fields={"Source": "both"}) for name in ("tool", "lib"))
+        source = site.publish(tool, lib)
+        base = reduce(status(DPKG, lib), where="it")
+        assert versions(ask(source, "tool", base=base)) == {"tool": "2.0"}
+        other = base.replace("Installed-Size: 1", "Installed-Size: 2")
+        assert versions(ask(source, "tool", base=other)) == {"lib": "2.0", "tool": "2.0"}
 
     def test_an_older_version_is_replaced(self, site: Archive) -> None:
         source = site.publish(APP, LIB)
