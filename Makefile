@@ -29,7 +29,7 @@ demo-stop: setup
 	$(SEALIFT) stop
 
 test: setup
-	@.ci/packages git gpgv debian-archive-keyring nix-bin chromium chromium-driver
+	@.ci/packages git gpg gpgv debian-archive-keyring openssh-server nix-bin chromium chromium-driver
 	$(VENV)/bin/python -m pytest
 
 lint: setup
