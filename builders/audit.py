@@ -41,6 +41,7 @@ _ORDER: Mapping[str, Callable[[str], Any]] = {
     "npm": precedence,
     "Debian": parse_version,
     "Ubuntu": parse_version,
+    "crates.io": precedence,
 }
 """How each ecosystem orders its versions; all raise ValueError for what is none."""
 _GIT = "GIT"
@@ -172,6 +173,8 @@ def _identity(purl: PackageURL, facts: Mapping[str, list[str]]) -> tuple[str, st
         case "npm":
             name = f"{purl.namespace}/{purl.name}" if purl.namespace else purl.name
             return "npm", name, version
+        case "cargo":
+            return "crates.io", purl.name, version
         case "deb":
             source = facts.get("sealift:source", [purl.name])[0]
             version = facts.get("sealift:sourceVersion", [version])[0]

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from builders.derive import FETCH
-from builders.lock_files import lock_file
+from builders.lock_files import debs_file, lock_file
 from builders.recipe import Kind
 from builders.step import Step
 from store.names import store_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from builders.project import Project
     from builders.recipe import Recipe
@@ -151,33 +152,29 @@ def _find(final: Step, known: Mapping[str, Step]) -> _Found:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """A share of what the step of components is told, and of what it reads."""
+
+    arguments: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
 def _components(
     recipe: Recipe, steps: Sequence[Step], final: Step, project: Project
 ) -> Step | None:
     known = {step.key: step for step in steps}
     found = _find(final, known)
-    inputs: dict[str, str] = {}
-    arguments: dict[str, Any] = {}
+    told: list[_Facts] = []
     if found.wheels:
-        rows = [_wheel(step, known) for step in found.wheels]
-        arguments["wheels"] = dict(sorted(rows))
-        arguments["python"] = _python(recipe, project)
-        arguments["direct"] = sorted(set(found.direct))
-        inputs |= {
-            f"wheel.{row[0]}": step.key for row, step in zip(rows, found.wheels, strict=True)
-        }
+        told.append(_of_wheels(recipe, found, known, project))
     if found.debs:
-        arguments["debs"] = _debs(recipe, found.debs, project)
-        inputs |= {f"{name}{_DEB}": key for name, key in found.debs.items()}
-        if recipe.kind is not Kind.APT:
-            inputs["tree"] = recipe.name
+        told.append(_of_debs(recipe, found.debs, project))
     if found.modules is not None:
-        arguments["npm"] = sorted(_direct(final))
-        inputs["modules"] = found.modules.key
+        told.append(_Facts({"npm": sorted(_direct(final))}, {"modules": found.modules.key}))
     if final.builder == "node":
-        arguments["node"] = _node(final)
-        inputs["tree"] = recipe.name
-    if not inputs:
+        told.append(_Facts({"node": _node(final)}, {"tree": recipe.name}))
+    if not told:
         return None
     return Step(
         key=f"{recipe.name}{PARTS}",
@@ -185,8 +182,33 @@ def _components(
         recipe=recipe.name,
         builder="components",
         version=VERSION,
-        inputs=inputs,
-        arguments=arguments,
+        inputs={role: key for facts in told for role, key in facts.inputs.items()},
+        arguments={name: value for facts in told for name, value in facts.arguments.items()},
+    )
+
+
+def _of_wheels(
+    recipe: Recipe, found: _Found, known: Mapping[str, Step], project: Project
+) -> _Facts:
+    rows = [_wheel(step, known) for step in found.wheels]
+    arguments: dict[str, Any] = {
+        "wheels": dict(sorted(rows)),
+        "python": _python(recipe, project),
+        "direct": sorted(set(found.direct)),
+    }
+    if any(row["sdist"] for _, row in rows):
+        arguments["native"] = _pinned(debs_file(recipe, project.settings))
+    named = zip(rows, found.wheels, strict=True)
+    return _Facts(arguments, {f"wheel.{name}": step.key for (name, _), step in named})
+
+
+def _of_debs(recipe: Recipe, keys: Mapping[str, str], project: Project) -> _Facts:
+    """Take the packages as the lock has them, and where they lie unpacked, if they do."""
+    rows = _pinned(lock_file(recipe, project.settings))
+    tree = {} if recipe.kind is Kind.APT else {"tree": recipe.name}
+    return _Facts(
+        {"debs": {name: rows[name] for name in sorted(keys) if name in rows}},
+        {**{f"{name}{_DEB}": key for name, key in keys.items()}, **tree},
     )
 
 
@@ -214,19 +236,19 @@ def _python(recipe: Recipe, project: Project) -> str:
     return str(interpreter.options.get("version", "3")) if interpreter is not None else "3"
 
 
-def _debs(recipe: Recipe, keys: Mapping[str, str], project: Project) -> dict[str, Any]:
+def _pinned(file: Path) -> dict[str, Any]:
+    """Give what a lock of .debs says of each, by name."""
     from builders.deb_pins import parse_lock  # noqa: PLC0415 - few recipes have one
 
-    lock = parse_lock(lock_file(recipe, project.settings).read_text(encoding="utf-8"))
     return {
         name: {
-            "version": lock.packages[name].version,
-            "architecture": lock.packages[name].architecture,
-            "suite": lock.packages[name].suite,
-            "integrity": lock.packages[name].integrity,
+            "version": pinned.version,
+            "architecture": pinned.architecture,
+            "suite": pinned.suite,
+            "integrity": pinned.integrity,
+            "source": pinned.control.get("Source", ""),
         }
-        for name in sorted(keys)
-        if name in lock.packages
+        for name, pinned in parse_lock(file.read_text(encoding="utf-8")).packages.items()
     }
 
 

@@ -34,17 +34,14 @@ class Locked(NamedTuple):
     """What a lock says of one package, and where its file lies."""
 
     name: str
-    version: str
-    architecture: str
-    suite: str
-    integrity: str
+    said: Mapping[str, str]
+    """Its `version`, `architecture`, `suite` and `integrity`."""
     file: Path
 
 
 @dataclass(frozen=True, slots=True)
 class _Control:
     source: str
-    source_version: str
     provides: tuple[str, ...]
     depends: tuple[tuple[str, ...], ...]
     """Each a list of alternatives."""
@@ -56,9 +53,15 @@ def read(locked: Iterable[Locked], tree: Path | None) -> tuple[Part, ...]:
     Raises:
         ArchiveError: if a package is damaged.
     """
-    rows = sorted(locked)
+    rows = sorted(locked, key=lambda row: row.name)
     controls = {row.name: _control(row) for row in rows}
-    parts = {row.name: _part(row, controls[row.name], tree) for row in rows}
+    parts = {
+        row.name: replace(
+            part(row.name, row.said, controls[row.name].source),
+            licences=licences.of_debian(_copyright(row, tree)),
+        )
+        for row in rows
+    }
     providers: dict[str, list[str]] = {}
     for name, control in controls.items():
         for provided in (name, *control.provides):
@@ -69,27 +72,32 @@ def read(locked: Iterable[Locked], tree: Path | None) -> tuple[Part, ...]:
     )
 
 
-def _part(row: Locked, control: _Control, tree: Path | None) -> Part:
-    codename = row.suite.partition("-")[0]
+def part(name: str, said: Mapping[str, str], source: str) -> Part:
+    """Make the part of a locked package; `source` is as its control file spells it, or empty."""
+    codename = said["suite"].partition("-")[0]
+    source_name, source_version = _source(source, name, said["version"])
     return Part(
         type="deb",
         namespace=FAMILIES.get(codename, "debian"),
-        name=row.name,
-        version=row.version,
-        qualifiers={"arch": row.architecture, "distro": codename},
-        integrity=row.integrity,
-        licences=licences.of_debian(_copyright(row, tree)),
-        facts={SOURCE: control.source, SOURCE_VERSION: control.source_version},
+        name=name,
+        version=said["version"],
+        qualifiers={"arch": said["architecture"], "distro": codename},
+        integrity=said["integrity"],
+        facts={SOURCE: source_name, SOURCE_VERSION: source_version},
     )
+
+
+def _source(text: str, name: str, version: str) -> tuple[str, str]:
+    """Read `name (version)`; what is left out is as for the package itself (deb-control(5))."""
+    found = _SOURCE.match(text)
+    return (found[1], found[2] or version) if found else (name, version)
 
 
 def _control(row: Locked) -> _Control:
     text = read_files(row.file, "control", ("control",))
     said = parse_fields(text.get("control", b"").decode(errors="replace"))
-    source = _SOURCE.match(said.get("Source", ""))
     return _Control(
-        source=source[1] if source else row.name,
-        source_version=(source[2] if source else None) or row.version,
+        source=said.get("Source", ""),
         provides=tuple(_names(said.get("Provides", ""), ",")),
         depends=tuple(
             tuple(_names(group, "|")) for key in _DEPENDS for group in said.get(key, "").split(",")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from builders import licences
+from builders import licences, parts_debian
 from builders.parts import Part
+from builders.recipe import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,15 +40,25 @@ class Locked(NamedTuple):
     tree: Path
 
 
-def read(locked: Iterable[Locked], *, python: str) -> tuple[Part, ...]:
-    """Read the parts of an environment for a version of Python, and what wheels carry inside."""
+def read(
+    locked: Iterable[Locked],
+    *,
+    python: str,
+    native: Mapping[str, Mapping[str, str]] = EMPTY,
+) -> tuple[Part, ...]:
+    """Read the parts of an environment for a version of Python, and what wheels carry inside.
+
+    `native` says what is locked of the Debian packages that sdists were compiled with, some of
+    whose libraries wheels then carry.
+    """
     rows = sorted(locked)
     metadata = {row.name: _metadata(row.tree) for row in rows}
     plain = {row.name: _part(row, metadata[row.name]) for row in rows}
     graph = _needs({name: _requirements(said) for name, said in metadata.items()}, python)
     parts: list[Part] = []
     for row in rows:
-        inner = [part for part in _carried(row.tree) if part.name != plain[row.name].name]
+        carried = (_located(part, native) for part in _carried(row.tree))
+        inner = [part for part in carried if part.name != plain[row.name].name]
         needs = [plain[name].ref for name in graph[row.name]] + [part.ref for part in inner]
         parts += [replace(plain[row.name], needs=tuple(sorted(needs))), *inner]
     return tuple(parts)
@@ -139,6 +150,15 @@ def _carried(tree: Path) -> list[Part]:
             if part is not None:
                 found[part.ref] = part
     return [found[ref] for ref in sorted(found)]
+
+
+def _located(carried: Part, native: Mapping[str, Mapping[str, str]]) -> Part:
+    """Know a carried library by its package's lock, if it was put in here."""
+    said = native.get(carried.name)
+    if carried.type != "deb" or said is None or said["version"] != carried.version:
+        return carried
+    found = parts_debian.part(carried.name, said, said["source"])
+    return replace(found, facts={**found.facts, **carried.facts})
 
 
 def _components(file: Path) -> Iterator[Mapping[str, Any]]:

@@ -102,7 +102,7 @@ def _python(build: Build) -> tuple[tuple[Part, ...], list[str]]:
         Locked(name, row["version"], row["integrity"], row["sdist"], build.inputs[_WHEEL + name])
         for name, row in said["wheels"].items()
     ]
-    parts = read(rows, python=said["python"])
+    parts = read(rows, python=said["python"], native=said.get("native", {}))
     return parts, [p.ref for p in parts if p.type == "pypi" and p.name in said["direct"]]
 
 
@@ -110,14 +110,7 @@ def _debian(build: Build) -> tuple[tuple[Part, ...], list[str]]:
     from builders.parts_debian import Locked, read  # noqa: PLC0415 - one ecosystem of several
 
     rows = [
-        Locked(
-            name,
-            row["version"],
-            row["architecture"],
-            row["suite"],
-            row["integrity"],
-            build.inputs[f"{name}.deb"],
-        )
+        Locked(name, row, build.inputs[f"{name}.deb"])
         for name, row in build.step.arguments["debs"].items()
     ]
     return read(rows, build.inputs.get("tree")), []

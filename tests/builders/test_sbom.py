@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builders import contents, release
+from builders.deb_pins import DebLock, Pinned
 from builders.kinds import BUILDERS
+from builders.lock_files import debs_file
 from builders.parts import Part, Scope
 from builders.plan import plan
 from builders.project import Project
@@ -248,6 +250,11 @@ def project(tmp_path: Path) -> Project:
 class TestContents:
     def test_what_made_a_wheel_is_not_in_it(self, project: Project) -> None:
         recipe = Recipe("api", Kind.ENV, Path("api.yaml"), inputs={"base": "base"})
+        pinned = Pinned("2.9", "amd64", "bookworm", "pool/libxml2.deb", "0" * 64, 1)
+        lock = DebLock({"bookworm": "20260101T000000Z"}, {"libxml2": pinned})
+        file = debs_file(recipe, project.settings)
+        file.parent.mkdir(parents=True)
+        file.write_text(str(lock))
         environment = {"arguments": {"smoke": ["xmlsec"]}}
         steps = [
             step("fetch:sha256-sdist", "fetch"),
@@ -283,6 +290,15 @@ class TestContents:
         components = found["api:components"]
         assert components.arguments["wheels"] == {
             "xmlsec": {"version": "1.3.13", "integrity": "sha256-sdist", "sdist": True}
+        }
+        assert components.arguments["native"] == {
+            "libxml2": {
+                "version": "2.9",
+                "architecture": "amd64",
+                "suite": "bookworm",
+                "integrity": "sha256-" + "A" * 43 + "=",
+                "source": "",
+            }
         }
         assert components.arguments["direct"] == ["xmlsec"]
         assert dict(components.inputs) == {"wheel.xmlsec": "wheel:xmlsec-1.3.13-a"}

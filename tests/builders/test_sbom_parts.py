@@ -140,6 +140,30 @@ class TestPython:
         assert str(carried.purl) == "pkg:rpm/almalinux/libXau@1.0.9-3.el8"
         assert pillow.needs == (carried.ref,)
 
+    def test_a_library_that_was_put_in_here_is_known_by_its_lock(self, tmp_path: Path) -> None:
+        row = wheel(tmp_path, "xmlsec", sdist=True)
+        inner = row.tree / "xmlsec-1.0.dist-info" / "sboms"
+        inner.mkdir()
+        listed = [
+            {"name": "libssl3", "purl": "pkg:deb/debian/libssl3@3.0.22-1?arch=amd64"},
+            {"name": "libxml2", "purl": "pkg:deb/debian/libxml2@2.9.14?arch=amd64"},
+        ]
+        (inner / "sealift.cdx.json").write_text(json.dumps({"components": listed}))
+        said = {"architecture": "amd64", "suite": "bookworm-security", "integrity": PIN}
+        native = {
+            "libssl3": {**said, "version": "3.0.22-1", "source": "openssl"},
+            "libxml2": {**said, "version": "another", "source": ""},
+        }
+        _, ssl, xml = parts_python.read([row], python="3.11", native=native)
+        purl = "pkg:deb/debian/libssl3@3.0.22-1?arch=amd64&distro=bookworm"
+        assert (str(ssl.purl), ssl.integrity) == (purl, PIN)
+        assert ssl.facts == {
+            "carried": "inside of a wheel",
+            "source": "openssl",
+            "sourceVersion": "3.0.22-1",
+        }
+        assert xml.facts == {"carried": "inside of a wheel"}
+
     def test_metadata_that_is_not_there_or_no_text(self, tmp_path: Path) -> None:
         row = wheel(tmp_path, "one")
         next(row.tree.glob("*/METADATA")).write_bytes(b"\xff\xfe\x00Classifier: \xe9\n\n")
@@ -267,9 +291,7 @@ def deb(folder: Path, name: str, control: str, *data: Member, **row: str) -> par
     file = folder / f"{name}.deb"
     file.write_bytes(content)
     facts = {"version": "1.0-1", "architecture": "amd64", "suite": "bookworm", **row}
-    return parts_debian.Locked(
-        name, facts["version"], facts["architecture"], facts["suite"], PIN, file
-    )
+    return parts_debian.Locked(name, {**facts, "integrity": PIN}, file)
 
 
 class TestDebian:
