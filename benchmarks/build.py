@@ -17,38 +17,24 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.by_hand import npm_environment
 from benchmarks.figure import Figure, run, side_by_side
-from benchmarks.site import Site
+from benchmarks.place import disk, made, remove
+from benchmarks.site import BACKENDS, FRONTENDS, Site
 from deploy import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-BACKENDS = {
-    "auth_portal_4430": "auth_portal_4430",
-    "backend_5010": "backend_5010",
-    "websocket_5011": "websocket_5011",
-    "kooCAEWebServer_5000": "kooCAEWebServer_5000",
-    "kooCAEAutoBackend_5001": "kooCAEAutoBackend_5001",
-    "MoonlightSunshine_8004": "MoonlightSunshine_8004/backend_moonlight_8004",
-}
-FRONTENDS = (
-    "frontend_3010",
-    "auth_portal_4431",
-    "vnc_service_8002",
-    "moonlight_frontend_8003",
-    "kooCAEWeb_5173",
-    "app_5174",
-)
 SERVICE = "backend_5010"
 SERVICE_PORT = 25_010
 
 
 def figures() -> Iterator[Figure]:
     """Measure one after another, each with its peer in turn."""
-    with tempfile.TemporaryDirectory(prefix="sealift-bench-", dir=_disk()) as folder:
+    with tempfile.TemporaryDirectory(prefix="sealift-bench-", dir=disk()) as folder:
         root = Path(folder)
-        site = Site.make(_made(root / "site"))
+        site = Site.make(made(root / "site"))
         site.sealift("build", "all")
         yield nothing_changed(site, root)
         yield one_line(site, root)
@@ -60,7 +46,7 @@ def figures() -> Iterator[Figure]:
 
 def nothing_changed(site: Site, root: Path) -> Figure:
     """`build all` with nothing changed against nix-build of as many trivial derivations."""
-    nix = Nix(_made(root / "nix"))
+    nix = Nix(made(root / "nix"))
     count = len(list(site.root.joinpath(".sealift", "var", "gcroots").iterdir()))
     expression = nix.trivial(count)
     nix.build(expression)
@@ -103,21 +89,21 @@ def one_line(site: Site, root: Path) -> Figure:
 
 def cold(root: Path) -> Figure:
     """A cold `build all` with downloads at hand against venv + pip and npm, one by one."""
-    caches = _made(root / "caches")
-    by_hand(_made(root / "warm-up"), caches)
+    caches = made(root / "caches")
+    by_hand(made(root / "warm-up"), caches)
     turn = iter(range(1000))
 
     def ours() -> float:
-        site = Site.make(_made(root / f"cold-{next(turn)}"))
+        site = Site.make(made(root / f"cold-{next(turn)}"))
         site.sealift("build", "all", "--fetch-only")
         spent = site.sealift("build", "all")
-        _remove(site.root)
+        remove(site.root)
         return spent
 
     def theirs() -> float:
-        place = _made(root / "by-hand")
+        place = made(root / "by-hand")
         spent = by_hand(place, caches)
-        _remove(place)
+        remove(place)
         return spent
 
     return side_by_side(
@@ -133,12 +119,7 @@ def cold(root: Path) -> Figure:
 def by_hand(place: Path, caches: Path) -> float:
     """Build all twelve as a site does today; seconds of the commands alone."""
     source = Site.make(place).sources
-    env = {
-        **os.environ,
-        "PIP_CACHE_DIR": str(caches / "pip"),
-        "npm_config_cache": str(caches / "npm"),
-        "npm_config_update_notifier": "false",
-    }
+    env = {**npm_environment(caches / "npm"), "PIP_CACHE_DIR": str(caches / "pip")}
     spent = 0.0
     for name, folder in BACKENDS.items():
         venv = place / "venvs" / name
@@ -187,9 +168,9 @@ def service_start(site: Site, root: Path) -> Figure:
 
 def verify(root: Path) -> Figure:
     """`store verify` of 1 GB against nix-store --verify --check-contents of the same trees."""
-    parts = _gigabyte(_made(root / "gigabyte"))
-    nix = Nix(_made(root / "nix-verify"))
-    site = Site.make(_made(root / "verify"))
+    parts = _gigabyte(made(root / "gigabyte"))
+    nix = Nix(made(root / "nix-verify"))
+    site = Site.make(made(root / "verify"))
     for part in parts:
         nix.add(part)
         site.sealift("store", "add", str(part))
@@ -211,7 +192,7 @@ def _gigabyte(folder: Path) -> list[Path]:
         parts.append(folder / f"large-{number}")
         parts[-1].write_bytes(os.urandom(64 << 20))
     for number in range(20):
-        parts.append(_made(folder / f"small-{number}"))
+        parts.append(made(folder / f"small-{number}"))
         for file in range(500):
             (parts[-1] / f"{file:03}").write_bytes(os.urandom(36_000))
     return parts
@@ -219,9 +200,9 @@ def _gigabyte(folder: Path) -> list[Path]:
 
 def swap(root: Path) -> Figure:
     """The symlink swap, while a reader opens the profile again and again."""
-    place = _made(root / "profiles")
+    place = made(root / "profiles")
     for generation in ("1", "2"):
-        (_made(place / generation) / "release.json").write_text(generation)
+        (made(place / generation) / "release.json").write_text(generation)
     link = place / "system"
     link.symlink_to("1")
     misses: list[int] = []
@@ -261,7 +242,7 @@ class Nix:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        conf = _made(root / "conf")
+        conf = made(root / "conf")
         (conf / "nix.conf").write_text("build-users-group =\nsandbox = false\nsubstituters =\n")
         self.env: Mapping[str, str] = {
             **os.environ,
@@ -345,20 +326,3 @@ def _pin(wheel: str) -> str:
 
 def _tool(name: str) -> Path:
     return Path(sys.executable).with_name(name)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _remove(tree: Path) -> None:
-    """Remove a tree whose folders may be read-only."""
-    for folder, _, _ in os.walk(tree):
-        Path(folder).chmod(0o755)
-    shutil.rmtree(tree)
-
-
-def _disk() -> Path:
-    """A place on a real disk: /tmp may be memory."""
-    return Path(os.environ.get("SEALIFT_BENCH_DIR", "/var/tmp"))  # noqa: S108

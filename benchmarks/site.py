@@ -5,15 +5,46 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.figure import run
+from benchmarks.place import Size, size
+from sealift.site import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from builders.plan import Plan
+    from sealift.site import Site as OpenSite
+    from store.path import StorePath
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples" / "dashboard"
 SEALIFT = Path(sys.executable).with_name("sealift")
 PORT_OFFSET = 20_000
+BACKENDS = {
+    "auth_portal_4430": "auth_portal_4430",
+    "backend_5010": "backend_5010",
+    "websocket_5011": "websocket_5011",
+    "kooCAEWebServer_5000": "kooCAEWebServer_5000",
+    "kooCAEAutoBackend_5001": "kooCAEAutoBackend_5001",
+    "MoonlightSunshine_8004": "MoonlightSunshine_8004/backend_moonlight_8004",
+}
+FRONTENDS = (
+    "frontend_3010",
+    "auth_portal_4431",
+    "vnc_service_8002",
+    "moonlight_frontend_8003",
+    "kooCAEWeb_5173",
+    "app_5174",
+)
+"""The example's frontends; each is called as its sources are."""
+LARGE_SOURCE = REPOSITORY / "benchmarks" / "large_react_app"
+LARGE = "large_react_app"
+"""A frontend of 900 packages; of its own it has one page, which its build script copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +61,25 @@ class Site:
     @classmethod
     def make(cls, root: Path) -> Site:
         """Lay the folder out."""
+        return cls._make(root, REPOSITORY / "recipes")
+
+    @classmethod
+    def large(cls, root: Path) -> Site:
+        """Lay the folder out with one frontend more, `LARGE`."""
+        site = cls._make(root, Path("recipes"))
+        shutil.copytree(LARGE_SOURCE, site.sources / LARGE)
+        shutil.copytree(REPOSITORY / "recipes", root / "recipes")
+        recipe = root / "recipes" / "frontends" / f"{LARGE}.yaml"
+        recipe.write_text(f"kind: dist\nsource: {LARGE}\nroute: /large/\n")
+        return site
+
+    @classmethod
+    def _make(cls, root: Path, recipes: Path) -> Site:
         shutil.copytree(EXAMPLE, root / "sources")
         settings = (
             "store_dir: .sealift/store\n"
             "state_dir: .sealift/state\n"
-            f"recipes: {REPOSITORY / 'recipes'}\n"
+            f"recipes: {recipes}\n"
             "sources: sources\n"
             "hosts:\n"
             f"  local: {{port: {PORT_OFFSET + 8080}, port_offset: {PORT_OFFSET}}}\n"
@@ -50,3 +95,53 @@ class Site:
         """Return the store path of a recipe's output, as last built."""
         links = (self.root / ".sealift" / "var" / "gcroots" / name).resolve()
         return Path(os.fspath(links))
+
+    @contextmanager
+    def opened(self) -> Iterator[Opened]:
+        """Open the store, to look at what a command did and to take it away again."""
+        with Location(config=self.root / "sealift.yaml").open() as site:
+            yield Opened(site)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A site with its store open."""
+
+    site: OpenSite
+
+    def plan(self, names: Collection[str]) -> Plan:
+        """Plan the named recipes."""
+        return self.site.plan(names)
+
+    def outputs(self, keys: Iterable[str]) -> set[StorePath]:
+        """Return what steps gave when they last ran, as far as it is still there."""
+        found = [self.site.store.last_derivation(key) for key in keys]
+        return self.site.store.valid([path for _, path in filter(None, found)])
+
+    def closure(self, paths: Iterable[StorePath]) -> set[StorePath]:
+        """Return the paths and all they refer to."""
+        return {info.path for info in self.site.store.closure(paths)}
+
+    def paths(self) -> set[StorePath]:
+        """Return all paths of the store."""
+        return {info.path for info in self.site.store.paths()}
+
+    def size(self, paths: Iterable[StorePath]) -> Size:
+        """Count the bytes of some paths; a file that they share counts once."""
+        return size([self.site.store.real(path) for path in paths])
+
+    def forget(self, keys: Collection[str]) -> int:
+        """Take away what some steps gave, as if it had never been fetched or built; count it.
+
+        Raises:
+            RuntimeError: something else refers to it.
+        """
+        gone = self.outputs(keys)
+        store = self.site.store
+        for root in store.roots():
+            if root.path in gone:
+                store.remove_root(root.name.removeprefix("gcroots/"))
+        store.collect(keep=self.paths() - gone)
+        if left := store.valid(gone):
+            raise RuntimeError(f"{min(left)} cannot be taken away")
+        return len(gone)
