@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -137,8 +138,22 @@ def _compare(path: str, old: Path, new: Path) -> Difference | None:
     if "file" in kinds[0]:
         offset = _first_offset(old, new)
         if offset is not None:
-            return Difference(path, offset, f"differs from byte {offset} on")
+            inside = _first_member(old, new)
+            place = f"differs in {inside!r}" if inside else f"differs from byte {offset} on"
+            return Difference(path, offset, place)
     return None
+
+
+def _first_member(old: Path, new: Path) -> str | None:
+    """Find the first member, by name, in which two zip archives, such as wheels, differ."""
+    try:
+        with zipfile.ZipFile(old) as before, zipfile.ZipFile(new) as after:
+            left, right = ({i.filename: i.CRC for i in each.infolist()} for each in (before, after))
+    except (zipfile.BadZipFile, NotImplementedError):
+        return None
+    # A wheel's RECORD differs because another member does.
+    names = sorted(left.keys() | right.keys(), key=lambda name: (name.endswith("/RECORD"), name))
+    return next((name for name in names if left.get(name) != right.get(name)), None)
 
 
 def _kind(path: Path) -> str:

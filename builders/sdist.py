@@ -34,6 +34,7 @@ from builders.sdist_faults import MissingRequirementError, OutsideError, cause_o
 from builders.step import Step
 from builders.tree import Policy, Tree
 from builders.wheel_needs import check_needs
+from builders.wheel_tags import Target
 from store.errors import InputError
 from store.names import store_name
 
@@ -120,11 +121,19 @@ def build(build: Build) -> None:
             "distribution": arguments["name"],
             "version": arguments["version"],
             "tools": build.inside(build.inputs["tools"]),
+            "root": build.inside(build.inputs["base"]) if "base" in build.inputs else "",
             "work": build.inside(build.work / "repair"),
             "out": build.inside(build.out),
         }
     )
-    check_needs(next(build.out.glob("*.whl")), build)
+    target = Target(_two(arguments["python"]), _two(arguments["glibc"]))
+    made_whole = next(build.out.glob("*.whl"))
+    check_needs(made_whole, target, build.inputs["python"], title=build.step.title)
+
+
+def _two(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _placed(

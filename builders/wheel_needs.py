@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from builders import elf
 from builders.build import BuildError
-from builders.wheel_tags import Target, choose, parse_wheel
+from builders.wheel_tags import choose, parse_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builders.build import Build
+    from builders.wheel_tags import Target
 
 RUNTIME = frozenset({"libgcc_s.so.1", "libstdc++.so.6"})
 """What every wheel with C++ in it takes from where it runs, those of the index too (PEP 600)."""
@@ -26,40 +26,33 @@ class NeedsError(BuildError):
     slug = "wheel-needs-more"
 
 
-def check_needs(file: Path, build: Build) -> None:
-    """Refuse a wheel that asks for more than the step's interpreter and glibc.
+def check_needs(file: Path, target: Target, python: Path, *, title: str) -> None:
+    """Refuse a wheel that asks for more than a target's glibc and the interpreter `python`.
 
     Raises:
         NeedsError: it needs a newer glibc, another interpreter, or a library that it lacks.
         ElfError: it holds a damaged library.
     """
-    floor = build.step.arguments["glibc"]
-    target = Target(_two(build.step.arguments["python"]), _two(floor))
+    floor = "{}.{}".format(*target.glibc)
     libraries = _libraries(file)
     need = elf.glibc_floor(libraries.values())
-    if need is not None and _two(need) > target.glibc:
+    if need is not None and tuple(map(int, need.split("."))) > target.glibc:
         raise NeedsError(
-            f"{build.step.title}: the wheel needs glibc {need}, and the recipe promises {floor}",
-            where=str(build.log_file),
+            f"{title}: the wheel needs glibc {need}, and the recipe promises {floor}",
+            where=file.name,
             expected=f"at most GLIBC_{floor}",
             got=_needy(libraries, need),
             hint=f'glibc: "{need}", if every head has it',
         )
     if choose([parse_wheel(file.name)], target) is None:
-        reason = f"{build.step.title}: the wheel does not run on {target}"
-        raise NeedsError(reason, where=str(build.log_file), got=file.name)
-    for lacking, name in _lacking(libraries, build.inputs["python"]):
+        raise NeedsError(f"{title}: the wheel does not run on {target}", where=file.name)
+    for lacking, name in _lacking(libraries, python):
         raise NeedsError(
-            f"{build.step.title}: the wheel needs {lacking} of the head it runs on",
-            where=str(build.log_file),
+            f"{title}: the wheel needs {lacking} of the head it runs on",
+            where=file.name,
             got=name,
             hint="require a version that does without",
         )
-
-
-def _two(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
 
 
 def _libraries(file: Path) -> Mapping[str, elf.Elf]:

@@ -11,17 +11,21 @@ modes of the wheel's members, debugging symbols, names of folders in what is com
 
 from __future__ import annotations
 
+import base64
 import csv
 import email.parser
+import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +49,8 @@ LIBRARIES = "/usr/lib/x86_64-linux-gnu:/usr/lib"
 OPTIMISED = "-O2 -DNDEBUG -fwrapv -fstack-protector-strong"
 """As the interpreter itself was compiled; said here, since CFLAGS stand for its own with some
 backends and join them with others."""
+GRAFTED = re.compile(r"(.+)-[0-9a-f]{8}(\.so(?:\..*)?)\Z")
+"""The name that auditwheel gives a library; without the middle it is the package's own."""
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 FILE, PROGRAM = 0o100644 << 16, 0o100755 << 16
 
@@ -114,7 +120,9 @@ def environment(source: str, env: str) -> dict[str, str]:
     }
 
 
-def repair(*, wheel: str, distribution: str, version: str, tools: str, work: str, out: str) -> None:
+def repair(
+    *, wheel: str, distribution: str, version: str, tools: str, root: str, work: str, out: str
+) -> None:
     """Put the libraries in that the wheel links to; leave it at `out`, a folder of its own."""
     folder, target = Path(work), Path(out)
     folder.mkdir()
@@ -130,7 +138,8 @@ def repair(*, wheel: str, distribution: str, version: str, tools: str, work: str
     names = sorted(path.name for path in whole.iterdir()) if whole.is_dir() else []
     if len(names) != 1:
         sys.exit(f"auditwheel made {len(names)} wheels of {built.name}")
-    pack(whole / names[0], target / names[0])
+    origins = Path(root) / "sealift.json"
+    pack(whole / names[0], target / names[0], json.loads(origins.read_text(encoding="utf-8")))
 
 
 def check(file: Path, distribution: str, version: str) -> None:
@@ -164,17 +173,54 @@ def graft(wheel: Path, out: Path, tools: str) -> None:
         sys.exit(f"auditwheel cannot make {wheel.name} whole")
 
 
-def pack(file: Path, target: Path) -> None:
-    """Write a wheel again, all that does not matter made equal."""
-    with open_archive(str(file)) as archive, zipfile.ZipFile(target, "x") as packed:
+def pack(file: Path, target: Path, origins: dict[str, dict[str, str]] | None = None) -> None:
+    """Write a wheel again, all that does not matter made equal.
+
+    `origins` says which library is of which package, in which version: of those that were put
+    in, the wheel then tells (PEP 770).
+    """
+    with open_archive(str(file)) as archive:
         members = {info.filename: info for info in check_members(archive) if not info.is_dir()}
-        for name in sorted(members, key=order):
-            data = archive.read(name)
+        contents = {name: (archive.read(name), mode_of(members[name])) for name in members}
+    if origins is not None:
+        add_bill(contents, origins)
+    with zipfile.ZipFile(target, "x") as packed:
+        for name in sorted(contents, key=order):
             info = zipfile.ZipInfo(name, EARLIEST)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
-            info.external_attr = mode_of(members[name])
+            data, info.external_attr = contents[name]
             packed.writestr(info, sorted_record(data) if is_record(name) else data)
+
+
+def add_bill(contents: dict[str, tuple[bytes, int]], origins: dict[str, dict[str, str]]) -> None:
+    """Add a CycloneDX document that names the packages of the libraries that were put in."""
+    record = next(name for name in contents if is_record(name))
+    packages = {os.path.basename(name): owner for name, owner in origins["libraries"].items()}  # noqa: PTH119
+    plain = {GRAFTED.sub(r"\1\2", name.rpartition("/")[2]) for name in contents}
+    used = sorted({packages[name] for name in plain if name in packages})
+    if not used:
+        return
+    components = [component(name, origins["packages"][name]) for name in used]
+    bill = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}
+    data = (json.dumps(bill, indent=2, sort_keys=True) + "\n").encode()
+    place = record.replace("RECORD", "sboms/sealift.cdx.json")
+    contents[place] = (data, FILE)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+    row = f"{place},sha256={digest},{len(data)}\n".encode()
+    contents[record] = (contents[record][0] + row, FILE)
+
+
+def component(name: str, version: str) -> dict[str, str]:
+    """Describe a Debian package, as CycloneDX does."""
+    purl = f"pkg:deb/debian/{quote(name, safe='')}@{quote(version, safe='')}?arch=amd64"
+    return {
+        "bom-ref": purl,
+        "name": name,
+        "purl": purl,
+        "type": "library",
+        "version": version,
+    }
 
 
 def order(name: str) -> tuple[bool, bool, str]:
