@@ -17,6 +17,7 @@ from builders import dist
 from builders.derive import SCRIPTS
 from builders.dist import FrontendError, plan
 from builders.npm_lock import GitDependencyError, LockError, StaleLockError
+from builders.npm_project import ProjectError
 from builders.recipe import Route
 from store.local import LocalStore
 from tests.builders.npm_packages import (
@@ -240,7 +241,7 @@ def test_a_lock_that_the_recipe_names_counts(tmp_path: Path, tree: Tree) -> None
     ("gone", "error", "said"),
     [
         ("package-lock.json", LockError, "no package-lock.json in the source"),
-        ("package.json", FrontendError, "has no package.json"),
+        ("package.json", ProjectError, "has no package.json"),
     ],
 )
 def test_a_source_without_its_files_is_refused(

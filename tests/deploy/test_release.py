@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.release import Probe, load, parse
+from deploy.release import Certificate, Probe, load, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +124,41 @@ def test_a_store_path_without_release(tmp_path: Path) -> None:
     with pytest.raises(BadReleaseError) as caught:
         load(tmp_path)
     assert "sealift build release" in str(caught.value.hint)
+
+
+PAIR = {"certificate": "CERT", "key": "KEY", "subject": "us"}
+
+
+def with_certificates(*pairs: object) -> str:
+    document = copy.deepcopy(GOOD)
+    api = document["services"]["api"]
+    for number, pair in enumerate(pairs):
+        more = {"path": f"/store/{number}", "port": 6000 + number, "certificates": [pair]}
+        document["services"][f"more-{number}"] = {**api, **more, "routes": []}
+    return json.dumps(document)
+
+
+def test_certificates_are_read() -> None:
+    text = with_certificates(PAIR, PAIR, {"certificate": "CERT"})
+    services = parse(text, Path("/store/r")).services
+    assert services["more-0"].certificates == (Certificate("CERT", "KEY", "us"),)
+    assert services["more-2"].certificates == (Certificate("CERT"),)
+    assert services["api"].certificates == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{**PAIR, "key": "OTHER"}, {**PAIR, "certificate": "OTHER"}, {**PAIR, "subject": "them"}],
+)
+def test_two_pairs_by_one_name_are_refused(other: dict[str, str]) -> None:
+    with pytest.raises(BadReleaseError, match="in different pairs"):
+        parse(with_certificates(PAIR, other), Path("/store/r"))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [{}, {"certificate": "../x"}, {"certificate": "A", "key": "a/b"}, {**PAIR, "days": 1}, 1],
+)
+def test_a_certificate_that_cannot_be_used_is_refused(pair: object) -> None:
+    with pytest.raises(BadReleaseError):
+        parse(with_certificates(pair), Path("/store/r"))
