@@ -124,21 +124,21 @@ static void read_member(const uint8_t *entry, struct member *member)
         damaged();
 }
 
-static void write_all(int file, const uint8_t *at, size_t size, const char *name)
+static void write_all(int file, const uint8_t *at, size_t size, const char *path)
 {
     while (size > 0) {
         ssize_t written = write(file, at, size);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
-            cannot_lay(name);
+            cannot_lay(path);
         at += written;
         size -= (size_t)written;
     }
 }
 
 /* Unpack a member's contents to a file, piece by piece. */
-static void inflate_to(int file, const struct member *member)
+static void inflate_to(int file, const char *path, const struct member *member)
 {
     static uint8_t piece[PIECE];
     z_stream stream = {.next_in = (Bytef *)(uintptr_t)member->packed,
@@ -153,19 +153,19 @@ static void inflate_to(int file, const struct member *member)
         state = inflate(&stream, Z_NO_FLUSH);
         size_t size = PIECE - stream.avail_out;
         crc = (uint32_t)crc32_z(crc, piece, size);
-        write_all(file, piece, size, member->name);
+        write_all(file, piece, size, path);
     }
     if (state != Z_STREAM_END || stream.total_out != member->size || crc != member->crc)
         damaged();
     inflateEnd(&stream);
 }
 
-static void store_to(int file, const struct member *member)
+static void store_to(int file, const char *path, const struct member *member)
 {
     if (member->packed_size != member->size ||
         crc32_z(0, member->packed, member->size) != member->crc)
         damaged();
-    write_all(file, member->packed, member->size, member->name);
+    write_all(file, member->packed, member->size, path);
 }
 
 /* Make the folders of a path below an open folder. */
@@ -219,9 +219,9 @@ static void lay(int folder, const char *path, const struct member *member)
     }
     int file = create(folder, path, member->mode & S_IXUSR ? 0755 : 0644);
     if (member->method == DEFLATED)
-        inflate_to(file, member);
+        inflate_to(file, path, member);
     else if (member->method == STORED)
-        store_to(file, member);
+        store_to(file, path, member);
     else
         damaged();
     if (close(file) != 0)

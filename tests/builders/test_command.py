@@ -49,6 +49,16 @@ def test_output_and_exit_code(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "before\nout\nerr\nafter\n"
 
 
+def test_the_users_umask_decides_nothing(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with (tmp_path / "log").open("a") as log, Children() as children:
+            assert children.run(["touch", "made"], env=PATH, cwd=tmp_path, log=log) == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o644
+
+
 @pytest.fixture
 def children() -> Iterator[Children]:
     with Children() as made:
