@@ -268,7 +268,8 @@ def _check(pinned: Distribution, where: str) -> None:
     if isinstance(pinned, Wheel):
         kind, name = "a wheel", parse_wheel(pinned.filename).name
     else:
-        kind, name = "an sdist", pinned.filename.removesuffix(".tar.gz").rpartition("-")[0]
+        stem, suffix, _ = pinned.filename.partition(".tar.gz")
+        kind, name = "an sdist", stem.rpartition("-")[0] if suffix else ""
     if normalise(name) != pinned.name:
         reason = f"{pinned.name}: the file is {kind} of {name or 'another kind'}"
         raise LockError(reason, where=where, got=pinned.url)

@@ -23,7 +23,7 @@ from builders.realise import Result, realise
 from builders.recipe import Kind, Recipe
 from builders.step import Step
 from tests.builders.debs import Entry, tar_bytes
-from tests.builders.wheels import HOST, Site
+from tests.builders.wheels import HOST, Site, html
 from tests.builders.workbench import lay_base
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from builders.build import Build
     from builders.python_pins import Distribution
     from store.local import LocalStore
+    from tests.builders.registry import Registry
 
 BACKEND = """\
 import base64, hashlib, os, sys, time, zipfile
@@ -172,3 +173,14 @@ class Yard:
 def lay_nothing(build: Build) -> None:
     """Lay an empty folder."""
     build.out.mkdir()
+
+
+def publish_sdist(registry: Registry, name: str, content: bytes, version: str = "1.0") -> str:
+    """Put an sdist on the registry and in its index, beside what is there; give its path."""
+    sha = hashlib.sha256(content).hexdigest()
+    path, page = f"/sdists/{sha[:8]}/{name}-{version}.tar.gz", f"/simple/{name}/"
+    link = f'<a href="{registry.put(path, content)}#sha256={sha}">{name}-{version}.tar.gz</a>'
+    before = registry.files.get(page, b"<html><body></body></html>").decode()
+    registry.put(page, before.replace("</body>", f"{link}</body>").encode())
+    registry.faults[page] = html
+    return path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builders import python_resolve
+from builders import python_resolve, uv
 from builders.lock_files import lock_file
 from builders.python_lock import (
     LockError,
@@ -21,9 +21,10 @@ from builders.python_lock import (
     target_of,
 )
 from builders.requirements import parse_lines
+from builders.uv import NeedsSourceError, Question
 from builders.wheel_tags import Target
 from tests.builders.registry import serving
-from tests.builders.wheels import Site, html, make_wheel, publish
+from tests.builders.wheels import Site, make_wheel, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,13 +91,11 @@ def test_nothing_asked_gives_an_empty_lock(site: Site) -> None:
     assert parse(text, where="here").wheels == ()
 
 
-def test_a_package_without_a_wheel_is_named(site: Site) -> None:
-    page = f'<a href="{site.registry.put("/files/old-1.0.tar.gz", b"sdist")}">old-1.0.tar.gz</a>'
-    site.registry.put("/simple/old/", page.encode())
-    site.registry.faults["/simple/old/"] = html
-    with pytest.raises(NoWheelError, match=r"old.* has no wheel") as caught:
+def test_a_package_with_neither_wheel_nor_sdist_is_named(site: Site) -> None:
+    publish(site.registry, make_wheel("old", "1.0", tag="cp27-cp27mu-manylinux1_x86_64"))
+    with pytest.raises(NoWheelError, match=r"old.* has no wheel .* no sdist") as caught:
         lock(site, "old==1.0")
-    assert "sdist" in (caught.value.hint or "")
+    assert "glibc" in (caught.value.hint or "")
 
 
 def test_a_wheel_for_too_new_a_system_is_not_taken(site: Site) -> None:
@@ -166,7 +165,7 @@ def test_the_users_settings_have_no_say(
 
 
 def test_the_floor_is_rounded_down_for_uv() -> None:
-    spelled = [python_resolve._platform(Target((3, 11), (2, floor))) for floor in (5, 24, 28, 36)]
+    spelled = [uv._platform(Target((3, 11), (2, floor))) for floor in (5, 24, 28, 36)]
     assert [text.rpartition("_")[2] for text in spelled] == ["17", "17", "28", "36"]
 
 
@@ -178,7 +177,7 @@ def test_a_real_lock_is_a_lock_by_pep_751(tmp_path: Path) -> None:
     target = Target((3, 11), (2, 28))
     index = "https://pypi.org/simple"
     mirrors = site.project.settings.mirrors
-    packages = python_resolve.resolve(asked, target, index=index, where="here")
+    packages = uv.resolve(Question(asked, target, index, "here"))
     wheels = [python_resolve.pick(package, target, mirrors, "here") for package in packages]
     named = {wheel.name: wheel for wheel in wheels}
     assert {"flask", "pandas", "numpy", "werkzeug"} <= named.keys()
@@ -191,10 +190,10 @@ def test_a_real_lock_is_a_lock_by_pep_751(tmp_path: Path) -> None:
 @pytest.mark.network
 @pytest.mark.parametrize(
     ("requirement", "error"),
-    [("xmlsec==1.3.13", NoWheelError), ("requests==2.32.0", YankedError)],
+    [("xmlsec==1.3.13", NeedsSourceError), ("requests==2.32.0", YankedError)],
 )
-def test_real_packages_that_are_refused(requirement: str, error: type[Error]) -> None:
+def test_real_packages_that_are_not_simply_taken(requirement: str, error: type[Error]) -> None:
     asked = parse_lines([requirement], "here")
-    target = Target((3, 11), (2, 28))
+    question = Question(asked, Target((3, 11), (2, 28)), "https://pypi.org/simple", "here")
     with pytest.raises(error, match=requirement.partition("=")[0]):
-        python_resolve.resolve(asked, target, index="https://pypi.org/simple", where="here")
+        uv.resolve(question)
