@@ -17,7 +17,7 @@ from packaging.version import Version
 from builders.advisories import SEVERITIES
 from builders.debian import parse_version
 from builders.requirements import normalise
-from builders.sbom_merge import MEMBER
+from builders.sbom_merge import MEMBER, SCOPES
 from builders.semver import precedence
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def audit(found: Iterable[Package], advisories: Iterable[Advisory]) -> Report:
     """Match packages with advisories, which are gone through once."""
     wanted: dict[tuple[str, str], list[Package]] = defaultdict(list)
     counts: Counter[str] = Counter()
-    for package in found:
+    for package in _distinct(found):
         wanted[package.ecosystem.partition(":")[0], package.name].append(package)
         counts[package.ecosystem] += 1
     covered: set[str] = set()
@@ -163,6 +163,20 @@ def is_affected(version: str, said: Affected) -> bool:
     if any(_equal(version, each, order) for each in said.versions):
         return True
     return any(_in_range(version, each, order) for each in said.ranges if each.type != _GIT)
+
+
+def _distinct(found: Iterable[Package]) -> list[Package]:
+    """Take what several bills have as one, of all their members and as needed as in any."""
+    known: dict[tuple[str, str, str], Package] = {}
+    for package in found:
+        key = package.ecosystem, package.version, package.purl
+        other = known.get(key, package)
+        known[key] = replace(
+            package,
+            members=tuple(sorted({*package.members, *other.members})),
+            scope=max(package.scope, other.scope, key=SCOPES.index),
+        )
+    return list(known.values())
 
 
 def _identity(purl: PackageURL, facts: Mapping[str, list[str]]) -> tuple[str, str, str]:

@@ -20,7 +20,8 @@ ROOT = "root"
 MEMBER = "sealift:member"
 """A property: the member of a release in which a component is; it may be there several times."""
 TOOLS = {"components": [{"type": "application", "name": "sealift"}]}
-_SCOPES = ("excluded", "optional", "required")
+SCOPES = ("excluded", "optional", "required")
+"""From the least needed."""
 
 
 def join(
@@ -84,7 +85,7 @@ class _Joined:
         known = self._components.setdefault(ref, dict(component))
         if "scope" in known:
             known["scope"] = max(
-                known["scope"], component.get("scope", "required"), key=_SCOPES.index
+                known["scope"], component.get("scope", "required"), key=SCOPES.index
             )
         if member is not None:
             row = {"name": MEMBER, "value": member}

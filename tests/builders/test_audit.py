@@ -303,6 +303,15 @@ class TestAudit:
         alone = join(root, document(PARTS[:1], []), {})
         assert [each.members for each in packages(alone, "api")] == [("api",)]
 
+    def test_what_two_bills_have_is_looked_at_once(self) -> None:
+        root = {"type": "application", "bom-ref": "r", "name": "r"}
+        alone = join(root, document(PARTS[1:2], []), {})
+        twice = [*packages(alone, "tool"), *packages(bill(), "r")]
+        vue = advisories.parse(osv("@vue/core", "npm", {"introduced": "0"}), "here")
+        report = audit(twice, [vue])
+        assert report.packages == 4
+        assert [each.package.members for each in report.findings] == [("api", "tool", "web")]
+
     def test_a_finding_says_all_that_is_needed(self) -> None:
         score = {"severity": [{"score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N"}]}
         (found,) = run({**OLD_FLASK, **score, "aliases": ["CVE-1"]}).findings
