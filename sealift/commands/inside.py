@@ -58,26 +58,19 @@ def find_bill(site: Site, text: str) -> Path:
         InputError: there is none.
     """
     from builders.contents import bill
+    from store.roots import follow
 
-    if text not in site.recipes:
+    roots, store_dir = site.store.var_dir / "gcroots", site.store.store_dir
+    known = None if "/" in text else follow(roots / bill(text), store_dir)
+    if known is None:
         return _bill_of(site, site.path(text))
-    file = site.store.real(_rooted(site, text, bill(text)))
-    made = _rooted(site, text, text)
+    file = site.store.real(known)
     told = _told(_load(file))
-    if told is not None and told != str(site.store.real(made)):
+    if told is not None and told != str(site.store.real(site.path(text))):
         raise InputError(
             f"the bill of materials is that of an older {text}", hint=f"sealift build {text}"
         )
     return file
-
-
-def _rooted(site: Site, recipe: str, name: str) -> StorePath:
-    from store.roots import follow
-
-    found = follow(site.store.var_dir / "gcroots" / name, site.store.store_dir)
-    if found is None:
-        raise InputError(f"{recipe} was not built yet", hint=f"sealift build {recipe}")
-    return found
 
 
 def _bill_of(site: Site, path: StorePath) -> Path:
@@ -93,7 +86,7 @@ def _bill_of(site: Site, path: StorePath) -> Path:
             file = site.store.real(info.path)
             if _told(_load(file)) == str(real):
                 return file
-    raise InputError(f"no bill of materials tells of {path}", where=str(site.store.store_dir))
+    raise InputError(f"no bill of materials tells of {path}", hint="sealift build NAME")
 
 
 def _load(file: Path) -> Document:
