@@ -82,4 +82,9 @@ def _begins(version: str, wanted: str) -> bool:
 
 
 def _spelled(there: Mapping[str, str]) -> str:
-    return ", ".join(f"{version} ({name})" for name, version in sorted(there.items())) or "none"
+    rows = sorted((_parts(version), name, version) for name, version in there.items())
+    return ", ".join(f"{version} ({name})" for _, name, version in rows) or "none"
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -88,6 +88,7 @@ class Site:
         pages: tuple[Pages, ...] = (),
         site: str | None = None,
         daemon: str | None = DAEMON,
+        glibc: dict[str, str] | None = None,
     ) -> Path:
         services = {each.name: self._service(each) for each in tiny}
         frontends = {each.name: self._pages(each) for each in pages}
@@ -100,6 +101,8 @@ class Site:
             web = {"path": str(path), "executable": f"{path}/usr/sbin/nginx"}
             references.add(self.nginx)
         document = {"format": 1, "services": services, "frontends": frontends, "nginx": web}
+        if glibc is not None:
+            document["needs"] = {"glibc": glibc}
         if daemon is not None:
             tool = self._tool("supervisord", daemon)
             document["tools"] = {"supervisord": tool}
