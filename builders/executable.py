@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import env, wheel
+from builders import env, sdist, wheel
 from builders.python_lock import LockError
 from builders.requirements import normalise
 from builders.step import Step
@@ -41,7 +41,7 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     """
     requirements, lock = env.locked(recipe, source, project)
     return (
-        *wheel.plan(recipe, lock.wheels, project),
+        *sdist.plan(recipe, lock.packages, project),
         env.step(recipe, lock, requirements, key=f"{recipe.name}:env"),
         _wheel(recipe, source),
         _launcher(recipe),
@@ -85,8 +85,8 @@ def _final(recipe: Recipe, lock: PythonLock) -> Step:
             "env": f"{recipe.name}:env",
             "project": f"{recipe.name}:wheel",
             "launcher": f"{recipe.name}:launcher",
-            **wheel.files(lock.wheels),
-            **wheel.unpacked(recipe, lock.wheels),
+            **wheel.files(lock.packages),
+            **wheel.unpacked(recipe, lock.packages),
         },
         arguments={
             "name": recipe.name,
@@ -111,7 +111,7 @@ def _variable(recipe: Recipe) -> str:
 def _pure(recipe: Recipe, lock: PythonLock) -> list[str]:
     names = sorted({normalise(name) for name in recipe.options["pure"]})
     for name in names:
-        if name not in {pinned.name for pinned in lock.wheels}:
+        if name not in {pinned.name for pinned in lock.packages}:
             reason = f"{recipe.name}: `pure` names {name!r}, which is not locked"
             raise LockError(reason, where=str(recipe.file))
     return names
@@ -172,7 +172,7 @@ def build(build: Build) -> None:
         BuildError: one of them cannot be made, or does not start.
     """
     arguments = build.step.arguments
-    names = arguments["filenames"]
+    names = wheel.filenames(build)
     build.run_script(
         {
             "name": arguments["name"],
