@@ -37,6 +37,8 @@ def test_the_floor_is_the_highest_version_by_number() -> None:
 
 def test_private_symbols_and_other_libraries_count_for_nothing() -> None:
     assert glibc_floor([elf(glibc="PRIVATE")]) is None
+    # Relative relocations that glibc 2.35 would pass over in silence.
+    assert glibc_floor([elf(glibc="ABI_DT_RELR"), elf(glibc="2.2.5")]) == "2.36"
     assert glibc_floor([]) is None
 
 

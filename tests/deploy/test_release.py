@@ -40,6 +40,7 @@ GOOD: dict[str, Any] = {
     },
     "frontends": {"home": {"path": "/store/h-home", "root": "web", "routes": [{"path": "/"}]}},
     "nginx": {"path": "/store/n-nginx", "executable": "/store/n-nginx/usr/sbin/nginx"},
+    "tools": {"supervisord": {"path": "/store/s", "executable": "/store/s/bin/supervisord"}},
 }
 
 
@@ -50,6 +51,7 @@ def test_a_good_release_is_read() -> None:
     assert api.routes[0].path == "/api/"
     assert release.frontends["home"].root == "web"
     assert release.web is not None
+    assert release.tools["supervisord"].executable == Path("/store/s/bin/supervisord")
     assert release.site_conf == Path("/store/r-release/nginx/site.conf")
 
 
@@ -63,6 +65,7 @@ def spoil(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
 
 
 API = ("services", "api")
+TOOL = ("tools", "supervisord")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,12 @@ API = ("services", "api")
     [
         spoil("format", value=2),
         spoil("surprise", value=1),
+        spoil("tools", value=[]),
+        spoil(*TOOL, value="x"),
+        spoil(*TOOL, "executable", value="/usr/bin/supervisord"),
+        spoil(*TOOL, "executable", value="/store/s/../bin/supervisord"),
+        spoil(*TOOL, "path", value="store/s"),
+        spoil(*TOOL, "version", value="1"),
         spoil("services", value=[]),
         spoil(*API, value="x"),
         spoil(*API, "port", value="5010"),
