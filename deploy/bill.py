@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-FILE = "sbom.cdx.json"
+SUFFIX = ".cdx.json"
+"""Of the names of all bills, a release's and those of its members."""
+FILE = f"sbom{SUFFIX}"
 OWN = "own"
 ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian", "": OWN}
 """Type of package URL → the name of its ecosystem; what has no such URL is the site's own."""

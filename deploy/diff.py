@@ -103,9 +103,9 @@ def _inside(old: Release, new: Release) -> tuple[Change, ...] | None:
 
 
 def _below(head: LocalHead, closure: Iterable[PathInfo], release: Release) -> list[PathInfo]:
-    """Leave out the release itself, which always differs."""
+    """Leave out the release itself, which always differs, and what only tells of others."""
     top = head.store.parse(release.path)
-    return [each for each in closure if each.path != top]
+    return [e for e in closure if e.path != top and not e.path.name.endswith(bill.SUFFIX)]
 
 
 def _by_package(closure: Iterable[PathInfo]) -> dict[str, dict[str, PathInfo]]:
