@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ BUILD_TYPE = "urn:sealift:build:1"
 BUILDER = "urn:sealift:builder"
 _FOLDER = "provenance"
 _PREFIX = f"{FETCH}:"
+_DAY = 86_400.0
 
 
 class BadRecordError(IntegrityError):
@@ -138,14 +140,20 @@ def load(store: LocalStore, path: StorePath) -> dict[str, Any] | None:
 
 def prune(store: LocalStore) -> int:
     """Remove the records of paths that are no longer in the store; count them."""
+    # In this order: a record is written after its path was added.
+    files = list((store.var_dir / _FOLDER).glob("*"))
     known = {f"{info.path}.json" for info in store.paths()}
     gone = 0
-    with suppress(FileNotFoundError):
-        for file in (store.var_dir / _FOLDER).iterdir():
-            if file.name not in known:
-                file.unlink(missing_ok=True)
+    for file in files:
+        with suppress(FileNotFoundError):
+            if file.name not in known and not _is_being_written(file):
+                file.unlink()
                 gone += 1
     return gone
+
+
+def _is_being_written(file: Path) -> bool:
+    return file.name.startswith(".") and time.time() - file.stat().st_mtime < _DAY
 
 
 def _file(store: LocalStore, path: StorePath) -> Path:

@@ -157,11 +157,15 @@ class TestKeeping:
     def test_records_go_with_their_paths(self, fresh: Bench) -> None:
         result = fresh.build([text("one", "1"), text("two", "2")], "one", "two")
         fresh.store.add_root("one", result.outputs["one"])
-        (fresh.store.var_dir / "provenance" / ".left-over").write_text("")
+        folder = fresh.store.var_dir / "provenance"
+        for name in (".left-over", ".being-written"):
+            (folder / name).write_text("")
+        os.utime(folder / ".left-over", (1, 1))
         fresh.store.collect()
         assert provenance.prune(fresh.store) == 2
         assert provenance.load(fresh.store, result.outputs["two"]) is None
         record(fresh, result, "one")
+        assert (folder / ".being-written").exists()
         assert provenance.prune(fresh.store) == 0
 
     def test_without_any_there_is_nothing_to_prune(self, fresh: Bench) -> None:
