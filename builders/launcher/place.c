@@ -120,14 +120,16 @@ void remove_tree(const char *path)
     nftw(path, removed, OPEN_FILES, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Open a folder and hold it; -1 if somebody else does, or removes it just now. */
-static int hold(const char *path)
+/* Open a folder and hold it; -1 if somebody else does, or removes it just now. Some file systems
+   know no locks: what is held there, nobody can tell, and `unsure` is taken for an answer or not. */
+static int hold(const char *path, bool unsure)
 {
     struct stat seen;
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder < 0)
         return -1;
-    if (flock(folder, LOCK_EX | LOCK_NB) == 0 && fstat(folder, &seen) == 0 && seen.st_nlink > 0)
+    bool held = flock(folder, LOCK_EX | LOCK_NB) == 0 || (unsure && errno != EWOULDBLOCK);
+    if (held && fstat(folder, &seen) == 0 && seen.st_nlink > 0)
         return folder;
     close(folder);
     return -1;
@@ -144,7 +146,7 @@ static void sweep(const char *path)
         if (strncmp(entry->d_name, FRESH, strlen(FRESH)) != 0)
             continue;
         spell(dead, "%s/%s", path, entry->d_name);
-        int folder = hold(dead);
+        int folder = hold(dead, false);
         if (folder < 0)
             continue;
         remove_tree(dead);
@@ -177,7 +179,7 @@ static int open_fresh(char *path, char *fresh, const char **reason)
             return -1;
         }
         /* Somebody who sweeps may have taken it before we hold it: then another one. */
-        int folder = hold(fresh);
+        int folder = hold(fresh, true);
         if (folder >= 0)
             return folder;
     }

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from builders.scripts.zips import member, shifted, unpacked_size
+from builders.scripts.zips import LEVEL, member, shifted, unpacked_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,4 +62,4 @@ def fit_pex(pex: Path, target: Path) -> None:
         # Its bytes stay where they are; it only leaves the directory, for the new one.
         archive.filelist.remove(main)
         del archive.NameToInfo[MAIN]
-        archive.writestr(member(MAIN), PRELUDE + text, compresslevel=9)
+        archive.writestr(member(MAIN), PRELUDE + text, compresslevel=LEVEL)

@@ -43,17 +43,17 @@ class Artefact:
 
 def build(site: Path) -> Artefact:
     """Build sealift in a new site."""
-    settings = f"store_dir: store\nstate_dir: state\nrecipes: {REPOSITORY / 'recipes'}\n"
-    (site / "sealift.yaml").write_text(settings)
+    (site / "sealift.yaml").write_text(f"recipes: {REPOSITORY / 'recipes'}\n")
     done = subprocess.run(
         [SEALIFT, "build", "sealift"], cwd=site, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
     return Artefact(
         site=site,
-        path=Path(done.stdout.strip()),
-        launcher=only(site / "store", "*-sealift-launcher"),
-        base=only(site / "store", "*-base-*/usr/lib/x86_64-linux-gnu/libc.so.6").parents[3],
+        path=path,
+        launcher=only(path.parent, "*-sealift-launcher"),
+        base=only(path.parent, "*-base-*/usr/lib/x86_64-linux-gnu/libc.so.6").parents[3],
     )
 
 

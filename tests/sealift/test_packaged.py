@@ -201,6 +201,21 @@ def test_words_and_code_are_handed_on(artefact: Artefact, tmp_path: Path) -> Non
     assert done.stdout == "\n".join(["-ISB", f"{cache}/{tree}/sealift.py", *words, ""])
 
 
+def test_an_interpreter_that_does_not_run_is_not_kept(artefact: Artefact, tmp_path: Path) -> None:
+    script = tmp_path / "python3"
+    script.write_text("#!/bin/sh\necho version GLIBC_2.99 not found >&2\nexit 1\n")
+    script.chmod(0o755)
+    broken = {"python/bin/python3": script}
+    one = tiny(artefact.launcher, tmp_path / "one", runtime=broken)
+    done = run(one, env=env(tmp_path / "cache"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "version GLIBC_2.99 not found",
+        "sealift: the interpreter does not run here: it needs glibc 2.36 or later",
+    ]
+    assert trees(tmp_path / "cache") == []
+
+
 def test_a_tree_that_lost_parts_is_made_again(artefact: Artefact, tmp_path: Path) -> None:
     one, cache = tiny(artefact.launcher, tmp_path / "one"), tmp_path / "cache"
     assert run(one, env=env(cache)).returncode == 0
@@ -372,7 +387,7 @@ def test_the_one_file_locks_and_builds(artefact: Artefact, unpacked: Path, tmp_p
         shutil.copy(repository / "locks" / f"{name}.json", recipes / "locks")
     (recipes / "small.yaml").write_text("kind: env\nrequirements: [packaging]\n")
     (tmp_path / "sealift.yaml").write_text(
-        f"store_dir: {artefact.site / 'store'}\nstate_dir: state\nsources: .\n"
+        f"store_dir: {artefact.path.parent}\nstate_dir: state\nsources: .\n"
     )
     bare = {**env(unpacked), "PATH": "/usr/bin:/bin"}
     for name in ("SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
@@ -386,7 +401,7 @@ def test_the_one_file_locks_and_builds(artefact: Artefact, unpacked: Path, tmp_p
 def test_it_refers_to_nothing(artefact: Artefact) -> None:
     done = run(SEALIFT, "path-info", "--json", "sealift", env={}, cwd=artefact.site)
     assert done.returncode == 0, done.stderr
-    assert str(artefact.site / "store").encode() not in artefact.one.read_bytes()
+    assert str(artefact.path.parent).encode() not in artefact.one.read_bytes()
 
 
 def loaded(python: list[str], words: list[str], cwd: Path) -> set[str]:
