@@ -33,19 +33,15 @@ MERGED = "merged:sbom"
 """The role of a release's own bill."""
 QUIET = (PARTS, BILL)
 """Ends of the keys of these steps; a build does not tell of each one."""
-BUILD_ONLY = frozenset({"base", "compiler", "patchelf", "tools"})
-"""Roles that no artefact carries on."""
-
-_RUNS_ON: Mapping[Kind, tuple[str, ...]] = {
-    Kind.PEX: ("python",),
-    Kind.SHIV: ("python",),
-    Kind.ENV: ("python",),
-    Kind.EXECUTABLE: ("python",),
-    Kind.NODE: ("node",),
-    Kind.DEB: ("libc",),
-    Kind.TOOLCHAIN: ("libc",),
+_BUILD_ONLY = frozenset({"base", "build", "compiler", "patchelf", "tools", "wheel-tools"})
+"""Roles that no artefact carries on; what is not known to be one is taken to run with it."""
+_BUILD_ONLY_FOR: Mapping[Kind, frozenset[str]] = {
+    Kind.APT: _BUILD_ONLY | {"python"},
+    Kind.DIST: _BUILD_ONLY | {"node", "python"},
+    Kind.NODE: _BUILD_ONLY | {"python"},
+    Kind.RELEASE: _BUILD_ONLY | {"python"},
 }
-"""Roles of a recipe's inputs that run with what it makes. A frontend runs on nothing of ours."""
+"""Kinds of which more is so: pages run in a browser, Node needs no Python."""
 _MADE_FROM = frozenset({FETCH, "sdist"})
 """Builders of what wheels and trees are made from: the files themselves, and their own tools."""
 _DEB = ".deb"
@@ -65,7 +61,7 @@ def plan(recipe: Recipe, steps: Sequence[Step], project: Project) -> tuple[Step,
     if recipe.kind is Kind.RELEASE:
         return _release(recipe, steps, final)
     components = _components(recipe, steps, final, project)
-    runs_on = [recipe.inputs[role] for role in _runs_on(recipe)]
+    runs_on = [name for role, name in recipe.inputs.items() if _runs(recipe, role)]
     inputs = {"artefact": recipe.name, **{bill(name): bill(name) for name in runs_on}}
     if components is not None:
         inputs["components"] = components.key
@@ -81,9 +77,7 @@ def bill(name: str) -> str:
 def _release(recipe: Recipe, steps: Sequence[Step], final: Step) -> tuple[Step, ...]:
     """Let a release carry one bill of all that it runs, and that of each member beside it."""
     members = sorted(
-        key
-        for role, key in final.inputs.items()
-        if role not in BUILD_ONLY | {"python"} and ":" not in key
+        key for role, key in final.inputs.items() if _runs(recipe, role) and ":" not in key
     )
     bills = {bill(name): bill(name) for name in members}
     merged = _bill(recipe, bills)
@@ -92,9 +86,7 @@ def _release(recipe: Recipe, steps: Sequence[Step], final: Step) -> tuple[Step, 
 
 
 def _bill(recipe: Recipe, inputs: Mapping[str, str]) -> Step:
-    built_with = {
-        role: name for role, name in recipe.inputs.items() if role not in _runs_on(recipe)
-    }
+    built_with = {role: name for role, name in recipe.inputs.items() if not _runs(recipe, role)}
     return Step(
         key=bill(recipe.name),
         name=store_name(f"{recipe.name}.cdx.json"),
@@ -106,13 +98,16 @@ def _bill(recipe: Recipe, inputs: Mapping[str, str]) -> Step:
             "name": recipe.name,
             "kind": recipe.kind.value,
             "description": recipe.description,
-            "built_with": {} if recipe.kind is Kind.RELEASE else built_with,
+            "built_with": built_with,
         },
     )
 
 
-def _runs_on(recipe: Recipe) -> list[str]:
-    return [role for role in _RUNS_ON.get(recipe.kind, ()) if role in recipe.inputs]
+def _runs(recipe: Recipe, role: str) -> bool:
+    """Tell whether an input runs with what a recipe makes, rather than helping to make it."""
+    if recipe.options.get("language") == "node" and role == "python":
+        return False
+    return role not in _BUILD_ONLY_FOR.get(recipe.kind, _BUILD_ONLY)
 
 
 @dataclass(slots=True)
