@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -401,6 +402,7 @@ def test_the_one_file_locks_and_builds(artefact: Artefact, unpacked: Path, tmp_p
 def test_it_refers_to_nothing(artefact: Artefact) -> None:
     done = run(SEALIFT, "path-info", "--json", "sealift", env={}, cwd=artefact.site)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["references"] == []
     assert str(artefact.path.parent).encode() not in artefact.one.read_bytes()
 
 
