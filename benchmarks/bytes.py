@@ -1,31 +1,32 @@
 """The bytes of six backends and six frontends: in the store, and as venvs and node_modules.
 
-What the peers keep is what they run and build with: six venvs, six node_modules, six dists. The
-figure takes the same of ours: what the twelve artefacts reach, and the node_modules trees. No side
-counts an interpreter or Node: a venv links to its own. Rows without a bar tell the rest.
+The figure takes what the store has to hold for the twelve, which is what `store gc --all` leaves
+of them and what a head gets. No side counts an interpreter or Node: a venv links to its own. What
+is only built with does not count, and is told in rows without a bar, in ever wider circles: the
+peers' node_modules are such, but a site that has no store keeps them.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.by_hand import npm_environment, pip_environment, venv
 from benchmarks.figure import Figure, compared, run
 from benchmarks.pins import read_wheels
 from benchmarks.place import NOTHING, Size, made, size
-from benchmarks.site import BACKENDS, FRONTENDS, Site
+from benchmarks.site import BACKENDS, FRONTENDS, TWELVE, Site, reached
 from builders.npm_modules import BUILDER as MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from benchmarks.site import Opened
     from builders.step import Step
 
 BAR = 0.35
-TWELVE = (*BACKENDS, *FRONTENDS)
 _NATIVE = "native"
 """Builder of the root that sdists are compiled in: a toolchain, though no recipe of its own."""
 _MEGA = 1_000_000
@@ -37,61 +38,59 @@ def kept(root: Path) -> Iterator[Figure]:
     site.sealift("build", *TWELVE)
     with site.opened() as opened:
         ours = _ours(opened)
-        peers = _venvs(root / "venvs", site, opened) + _node(root / "node", site)
-    yield _figure("bytes of six backends and six frontends", ours["same"], peers, bar=BAR)
-    for name, each in ours.items():
-        if name != "same":
-            yield _figure(name, each, peers, bar=None)
+        venvs = _venvs(root / "venvs", site, opened)
+    modules, dists = _node(root / "node", site)
+    peers = venvs + modules + dists
+    peer = "six venvs, six node_modules, six dists"
+    yield _figure("bytes of six backends and six frontends", ours.run, peers, peer, bar=BAR)
+    yield _figure("… against what the peers run alone", ours.run, venvs + dists, "six venvs, dists")
+    yield _figure("… with the node_modules that we build with", ours.modules, peers, peer)
+    yield _figure("… with downloads and steps between, before gc --all", ours.steps, peers, peer)
+    yield _figure("… the whole store: toolchains, sandboxes as well", ours.store, peers, peer)
 
 
-def _figure(name: str, ours: Size, peers: Size, *, bar: float | None) -> Figure:
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """Bytes of the store, in ever wider circles."""
+
+    run: Size
+    modules: Size
+    steps: Size
+    store: Size
+
+
+def _figure(name: str, ours: Size, peers: Size, peer: str, *, bar: float | None = None) -> Figure:
     ratio = ours.allocated / peers.allocated
     return compared(
         name,
         bar=bar,
-        peer="six venvs, six node_modules, six dists",
+        peer=peer,
         ours=ours.apparent / _MEGA,
         peers=peers.apparent / _MEGA,
         runs=1,
-        note=f"lengths of files, hard links once; by allocated blocks {ratio:.2f}",
+        note=f"lengths of files, hard links once; by blocks of the disk {ratio:.2f}",
         unit="MB",
     )
 
 
-def _ours(opened: Opened) -> Mapping[str, Size]:
-    """Count the store in ever wider circles."""
+def _ours(opened: Opened) -> _Ours:
     steps = opened.plan(TWELVE).steps
-    tools = _reached(steps, [key for key in steps if _is_tool(steps[key])])
-    toolchain = opened.closure(opened.outputs(tools))
-    own = _reached(steps, TWELVE) - tools
-    run_with = opened.closure(opened.outputs(TWELVE)) - toolchain
+    tools = reached(steps, [key for key in steps if _is_tool(steps[key])])
+    own = reached(steps, TWELVE) - tools
+    run = opened.closure(opened.outputs(TWELVE)) - opened.closure(opened.outputs(tools))
     modules = opened.outputs(key for key in own if steps[key].builder == MODULES)
-    return {
-        "same": opened.size(run_with | modules),
-        "… what a head gets: no node_modules, no downloads": opened.size(run_with),
-        "… all before `store gc --all`: downloads and steps between as well": opened.size(
-            run_with | opened.outputs(own)
-        ),
-        "… the whole store: toolchains, sandboxes and their downloads as well": opened.size(
-            opened.paths()
-        ),
-    }
+    between = opened.outputs(own)
+    return _Ours(
+        run=opened.size(run),
+        modules=opened.size(run | modules),
+        steps=opened.size(run | between),
+        store=opened.size(opened.paths()),
+    )
 
 
 def _is_tool(step: Step) -> bool:
     """Tell whether a step makes what the twelve are built or run with."""
     return step.builder == _NATIVE or (step.key == step.recipe and step.key not in TWELVE)
-
-
-def _reached(steps: Mapping[str, Step], targets: Collection[str]) -> set[str]:
-    found: set[str] = set()
-    waiting = [*targets]
-    while waiting:
-        key = waiting.pop()
-        if key not in found:
-            found.add(key)
-            waiting += steps[key].inputs.values()
-    return found
 
 
 def _venvs(folder: Path, site: Site, opened: Opened) -> Size:
@@ -105,30 +104,22 @@ def _venvs(folder: Path, site: Site, opened: Opened) -> Size:
         file.write_text("".join(f"{pin.line()}\n" for pin in pins))
         install: list[str | Path] = [python, "-m", "pip", "install", "-q", "--no-deps"]
         run([*install, "--require-hashes", "-r", file], env=pip_environment())
-        if built := _built(name, opened):
-            run([*install, *built], env=pip_environment())
+        if compiled := opened.compiled(name):
+            run([*install, *compiled], env=pip_environment())
         total += size([folder / name])
     return total
 
 
-def _built(name: str, opened: Opened) -> list[Path]:
-    """Name the wheels that we built from a backend's sdists, to spare the peer a compiler."""
-    steps = opened.plan([name]).steps
-    unpacked = [steps[key] for key in steps[f"{name}:env"].inputs.values()]
-    files = [step.inputs["file"] for step in unpacked if step.builder == "wheel"]
-    outputs = opened.outputs(key for key in files if steps[key].builder == "sdist")
-    return [next(opened.site.store.real(path).glob("*.whl")) for path in sorted(outputs)]
-
-
-def _node(folder: Path, site: Site) -> Size:
-    """Install and build each frontend by npm."""
+def _node(folder: Path, site: Site) -> tuple[Size, Size]:
+    """Install and build each frontend by npm; count node_modules and dists."""
     made(folder)
-    total = NOTHING
+    modules = dists = NOTHING
     env = npm_environment(folder / "cache")
     for name in FRONTENDS:
         place = folder / name
         shutil.copytree(site.sources / name, place)
         run(["npm", "ci", "--ignore-scripts"], cwd=place, env=env)
         run(["npm", "run", "build"], cwd=place, env=env)
-        total += size([place / "node_modules"]) + size([place / "dist"])
-    return total
+        modules += size([place / "node_modules"])
+        dists += size([place / "dist"])
+    return modules, dists

@@ -15,9 +15,10 @@ from benchmarks.place import Size, size
 from sealift.site import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from builders.plan import Plan
+    from builders.step import Step
     from sealift.site import Site as OpenSite
     from store.path import StorePath
 
@@ -42,6 +43,7 @@ FRONTENDS = (
     "app_5174",
 )
 """The example's frontends; each is called as its sources are."""
+TWELVE = (*BACKENDS, *FRONTENDS)
 LARGE_SOURCE = REPOSITORY / "benchmarks" / "large_react_app"
 LARGE = "large_react_app"
 """A frontend of 900 packages; of its own it has one page, which its build script copies."""
@@ -113,6 +115,14 @@ class Opened:
         """Plan the named recipes."""
         return self.site.plan(names)
 
+    def compiled(self, name: str) -> list[Path]:
+        """Name the wheels that were built from the sdists that a backend locks."""
+        steps = self.plan([name]).steps
+        unpacked = [steps[key] for key in steps[f"{name}:env"].inputs.values()]
+        files = [step.inputs["file"] for step in unpacked if step.builder == "wheel"]
+        outputs = self.outputs(key for key in files if steps[key].builder == "sdist")
+        return [next(self.site.store.real(path).glob("*.whl")) for path in sorted(outputs)]
+
     def outputs(self, keys: Iterable[str]) -> set[StorePath]:
         """Return what steps gave when they last ran, as far as it is still there."""
         found = [self.site.store.last_derivation(key) for key in keys]
@@ -145,3 +155,15 @@ class Opened:
         if left := store.valid(gone):
             raise RuntimeError(f"{min(left)} cannot be taken away")
         return len(gone)
+
+
+def reached(steps: Mapping[str, Step], targets: Iterable[str]) -> set[str]:
+    """Name all steps that some need, themselves included."""
+    found: set[str] = set()
+    waiting = [*targets]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting += steps[key].inputs.values()
+    return found
