@@ -88,13 +88,13 @@ def _npm_ci(folder: Path) -> tuple[float, float]:
     made(project / "public")
     for name in ("package.json", "public/index.html"):
         (project / name).write_bytes((LARGE_SOURCE / name).read_bytes())
-    (project / "package-lock.json").write_text(_resolved(MIRRORS.npm))
+    (project / "package-lock.json").write_text(resolved_lock(MIRRORS.npm))
     env = {**npm_environment(folder / "cache"), "npm_config_registry": MIRRORS.npm}
     ci = run(["npm", "ci", "--ignore-scripts"], cwd=project, env=env)
     return ci, run(["npm", "run", "build"], cwd=project, env=env)
 
 
-def _resolved(registry: str) -> str:
+def resolved_lock(registry: str) -> str:
     """Name each tarball's address in the lock: without, npm asks for 900 indexes as well."""
     text = (LARGE_SOURCE / "package-lock.json").read_text()
     content = json.loads(text)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import builders
+from benchmarks.complete import resolved_lock
+from benchmarks.site import LARGE, LARGE_SOURCE
 from builders import dist_lock
 from builders.loader import load_recipes
 from builders.npm_lock import LockError, StaleLockError
@@ -161,6 +163,16 @@ def test_our_tree_is_that_of_npm_ci(site: Site, tmp_path: Path, name: str) -> No
     ours = site.modules(f"tree-{name}")
     same(ours, theirs / "node_modules")
     assert hidden(ours) == hidden(theirs / "node_modules")
+
+
+def test_our_tree_of_900_packages_is_that_of_npm_ci(site: Site, tmp_path: Path) -> None:
+    site.add(LARGE, LARGE_SOURCE)
+    shutil.copy(LARGE_SOURCE / "package.json", tmp_path)
+    # With addresses: npm would ask for 900 indexes to find them.
+    lock = resolved_lock("https://registry.npmjs.org")
+    (tmp_path / "package-lock.json").write_text(lock)
+    site.npm(tmp_path, "ci", "--ignore-scripts", "--no-audit")
+    same(site.modules(LARGE), tmp_path / "node_modules")
 
 
 def test_our_tree_of_odd_packages_is_that_of_npm_ci(site: Site, tmp_path: Path) -> None:
