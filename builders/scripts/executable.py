@@ -133,11 +133,14 @@ def normalise(filename: str) -> str:
 def run_pex(
     work: Path, target: Path, *, tools: str, python: str, wheel: Path, command: str
 ) -> None:
-    """Make the PEX of nothing but the wheels, with nothing of the machine's settings."""
+    """Make the PEX of nothing but the wheels, with nothing of the machine's settings.
+
+    It makes a virtual environment at its first start: without, each start takes a second and more.
+    """
     name, version = wheel.name.split("-")[:2]
     argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex", "--python", f"{python}/bin/python3"]
     argv += ["--pre-resolved-dists", str(work / "wheels"), f"{name}=={version}", "-c", command]
-    argv += ["--python-shebang", SHEBANG, "--no-pypi", "--no-compile", "-o", str(target)]
+    argv += ["--python-shebang", SHEBANG, "--no-pypi", "--no-compile", "--venv", "-o", str(target)]
     ours = {
         "PEX_EMIT_WARNINGS": "false",
         "PEX_IGNORE_RCFILES": "true",
