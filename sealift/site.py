@@ -94,9 +94,9 @@ class Site:
         if recipe.name not in self._trees:
             cache = Memo(self.store, "source")
             spec, settings = recipe.source, self.settings
-            self._trees[recipe.name] = spec and collect(
-                spec, settings.source_base(spec), cache=cache
-            )
+            base = settings.source_base
+            tree = None if spec is None else collect(spec, base(spec), cache=cache)
+            self._trees[recipe.name] = tree
         return self._trees[recipe.name]
 
     def looked_at(self) -> list[SourceSpec]:

@@ -13,11 +13,11 @@ from builders.python_lock import (
     MissingLockError,
     NoWheelError,
     StaleLockError,
-    Wheel,
     load,
     parse,
     render,
 )
+from builders.python_pins import Wheel
 from builders.requirements import parse_lines
 from builders.wheel_tags import Target
 

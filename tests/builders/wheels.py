@@ -21,7 +21,8 @@ from builders.kinds import BUILDERS, PLANNERS
 from builders.lock_files import lock_file
 from builders.plan import plan
 from builders.project import Project
-from builders.python_lock import Wheel, render, requirements_of, target_of
+from builders.python_lock import render, requirements_of, target_of
+from builders.python_pins import Wheel
 from builders.realise import Result, realise
 from builders.recipe import Health, Kind, Probe, Recipe, Service, SourceSpec
 from builders.sandbox import SandboxMode

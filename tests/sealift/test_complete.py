@@ -22,7 +22,10 @@ OFFERED = {
     "lock": ("sealift lock back", BACKENDS),
     "log": ("sealift log back", BACKENDS),
     "path-info": ("sealift path-info --size back", BACKENDS),
-    "why-depends": ("sealift why-depends release pyth", {"python-3.11", "python-tools"}),
+    "why-depends": (
+        "sealift why-depends release pyth",
+        {"python-3.11", "python-3.13", "python-tools"},
+    ),
     "a service": ("sealift logs back", BACKENDS),
     "what does not run": ("sealift restart frontend", set[str]()),
     "the web server": ("sealift stop ngi", {"nginx"}),
