@@ -42,11 +42,38 @@ def kept(root: Path) -> Iterator[Figure]:
     modules, dists = _node(root / "node", site)
     peers = venvs + modules + dists
     peer = "six venvs, six node_modules, six dists"
-    yield _figure("bytes of six backends and six frontends", ours.run, peers, peer, bar=BAR)
-    yield _figure("… against what the peers run alone", ours.run, venvs + dists, "six venvs, dists")
-    yield _figure("… with the node_modules that we build with", ours.modules, peers, peer)
-    yield _figure("… with downloads and steps between, before gc --all", ours.steps, peers, peer)
-    yield _figure("… the whole store: toolchains, sandboxes as well", ours.store, peers, peer)
+    yield _figure(
+        "bytes of six backends and six frontends",
+        ours.run,
+        peers,
+        peer,
+        "what they run with: all that the twelve refer to, without interpreters",
+        bar=BAR,
+    )
+    yield _figure(
+        "… against what the peers run with",
+        ours.run,
+        venvs + dists,
+        "six venvs, six dists",
+        "no node_modules on either side",
+    )
+    yield _figure(
+        "… with what is built with", ours.modules, peers, peer, "node_modules on both sides"
+    )
+    yield _figure(
+        "… with all that `store gc --all` takes",
+        ours.steps,
+        peers,
+        peer,
+        "downloads and steps between as well; the peers' caches are not counted",
+    )
+    yield _figure(
+        "… the whole store",
+        ours.store,
+        peers,
+        peer,
+        "interpreters, Node, compiler and sandboxes as well, and their downloads",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +86,9 @@ class _Ours:
     store: Size
 
 
-def _figure(name: str, ours: Size, peers: Size, peer: str, *, bar: float | None = None) -> Figure:
+def _figure(
+    name: str, ours: Size, peers: Size, peer: str, note: str, *, bar: float | None = None
+) -> Figure:
     ratio = ours.allocated / peers.allocated
     return compared(
         name,
@@ -68,7 +97,7 @@ def _figure(name: str, ours: Size, peers: Size, peer: str, *, bar: float | None 
         ours=ours.apparent / _MEGA,
         peers=peers.apparent / _MEGA,
         runs=1,
-        note=f"lengths of files, hard links once; by blocks of the disk {ratio:.2f}",
+        note=f"{note}; by blocks of the disk {ratio:.2f}",
         unit="MB",
     )
 
