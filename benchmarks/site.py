@@ -147,14 +147,21 @@ class Opened:
             RuntimeError: something else refers to it.
         """
         gone = self.outputs(keys)
-        store = self.site.store
-        for root in store.roots():
-            if root.path in gone:
-                store.remove_root(root.name.removeprefix("gcroots/"))
-        store.collect(keep=self.paths() - gone)
-        if left := store.valid(gone):
+        self._collect(keep=self.paths() - gone)
+        if left := self.site.store.valid(gone):
             raise RuntimeError(f"{min(left)} cannot be taken away")
         return len(gone)
+
+    def forget_all_but(self, keys: Collection[str]) -> None:
+        """Take away all but what some steps gave."""
+        self._collect(keep=self.outputs(keys))
+
+    def _collect(self, *, keep: set[StorePath]) -> None:
+        store = self.site.store
+        for root in store.roots():
+            if root.path not in keep and root.name.startswith("gcroots/"):
+                store.remove_root(root.name.removeprefix("gcroots/"))
+        store.collect(keep=keep)
 
 
 def reached(steps: Mapping[str, Step], targets: Iterable[str]) -> set[str]:
