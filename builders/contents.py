@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from builders.project import Project
     from builders.recipe import Recipe
 
-VERSION = 2
+VERSION = 3
 PARTS = ":components"
 BILL = ":sbom"
 """Also the end of roles that bring a bill; no recipe's name has a colon."""

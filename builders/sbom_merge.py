@@ -55,6 +55,7 @@ def join(
             "metadata": {"component": dict(root), "tools": TOOLS},
             "components": joined.components(),
             "dependencies": joined.dependencies(),
+            **joined.compositions(),
         }
     )
 
@@ -70,6 +71,7 @@ class _Joined:
     def __init__(self) -> None:
         self._components: dict[str, Document] = {}
         self._needs: dict[str, set[str]] = {}
+        self._gaps: dict[str, set[str]] = {}
 
     def take(
         self, document: Document, renamed: Mapping[str, str], member: str | None = None
@@ -79,6 +81,8 @@ class _Joined:
         for row in document.get("dependencies", ()):
             needed = [renamed.get(each, each) for each in row.get("dependsOn", ())]
             self.depend(renamed.get(row["ref"], row["ref"]), needed)
+        for row in document.get("compositions", ()):
+            self._gaps.setdefault(row["aggregate"], set()).update(row["assemblies"])
 
     def add(self, component: Document, *, member: str | None) -> None:
         ref = component["bom-ref"]
@@ -102,6 +106,14 @@ class _Joined:
             {"ref": ref, **({"dependsOn": sorted(needed)} if needed else {})}
             for ref, needed in sorted(self._needs.items())
         ]
+
+    def compositions(self) -> Document:
+        """Name the components of which more is inside than is listed."""
+        rows = [
+            {"aggregate": aggregate, "assemblies": sorted(refs)}
+            for aggregate, refs in sorted(self._gaps.items())
+        ]
+        return {"compositions": rows} if rows else {}
 
 
 def _rows(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -21,9 +21,12 @@ SUFFIX = ".cdx.json"
 """Of the names of all bills, a release's and those of its members."""
 FILE = f"sbom{SUFFIX}"
 OWN = "own"
+CARRIED = "carried"
+"""Of libraries inside of packages, which no package URL names."""
 ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian", "": OWN}
 """Type of package URL → the name of its ecosystem; what has no such URL is the site's own."""
 _MEMBER = "sealift:member"
+_CARRIED = "sealift:carried"
 _Inside: TypeAlias = "dict[str, dict[tuple[str, str], frozenset[tuple[str, str]]]]"
 """Member → (ecosystem, package) → (version, reference) of each one that it has."""
 
@@ -83,10 +86,13 @@ def _by_member(components: Iterable[Mapping[str, Any]]) -> _Inside:
         group = component.get("group")
         name = f"{group}/{component['name']}" if group and kind == "npm" else component["name"]
         # Of our own things the version is a part of the store path, and tells people nothing.
-        version = component.get("version", "") if kind else ""
-        for row in component.get("properties", ()):
+        rows = component.get("properties", ())
+        carried = not kind and any(row["name"] == _CARRIED for row in rows)
+        version = component.get("version", "") if kind or carried else ""
+        ecosystem = CARRIED if carried else ECOSYSTEMS.get(kind, kind)
+        for row in rows:
             if row["name"] == _MEMBER:
-                package = ECOSYSTEMS.get(kind, kind), name
+                package = ecosystem, name
                 found[row["value"]][package].add((version, component["bom-ref"]))
     return {
         member: {package: frozenset(each) for package, each in packages.items()}

