@@ -10,7 +10,7 @@ help:
 	@echo 'make demo-stop   stop it'
 	@echo 'make test        the whole test suite'
 	@echo 'make lint        ruff, mypy --strict, import contracts'
-	@echo 'make bench       figures against named peers (GROUP=build)'
+	@echo 'make bench       figures against named peers (GROUP=build or complete)'
 	@echo 'make setup       the environment in $(VENV), nothing else'
 
 setup: $(VENV)/ready
