@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 VERSION = 1
 REPAIR = "wheel-tools"
 """The recipe that every such step needs, and the role in which another may stand for it."""
+_BAD_WHEEL = "bad wheel: "
+"""How `builders.scripts.wheel` begins what it refuses a wheel for."""
 _MADE = "made"
 """The folder that a build may write to besides its own source."""
 _LINES = 2000
@@ -113,22 +115,30 @@ def build(build: Build) -> None:
     _check_requires(build, made / "requires.json")
     _run_hook(build, "wheel", source)
     name = _only_wheel(build, made / "wheel")
+    _repair(build, made / "wheel" / name)
     arguments = build.step.arguments
-    build.run_script(
-        {
-            "stage": "repair",
-            "wheel": build.inside(made / "wheel" / name),
-            "distribution": arguments["name"],
-            "version": arguments["version"],
-            "tools": build.inside(build.inputs["tools"]),
-            "root": build.inside(build.inputs["base"]) if "base" in build.inputs else "",
-            "work": build.inside(build.work / "repair"),
-            "out": build.inside(build.out),
-        }
-    )
     target = Target(_two(arguments["python"]), _two(arguments["glibc"]))
     made_whole = next(build.out.glob("*.whl"))
     check_needs(made_whole, target, build.inputs["python"], title=build.step.title)
+
+
+def _repair(build: Build, file: Path) -> None:
+    """Make a wheel whole in a sandbox where nothing of its build is left."""
+    arguments = build.step.arguments
+    words = {
+        "stage": "repair",
+        "wheel": build.inside(file),
+        "distribution": arguments["name"],
+        "version": arguments["version"],
+        "tools": build.inside(build.inputs["tools"]),
+        "root": build.inside(build.inputs["base"]) if "base" in build.inputs else "",
+        "work": build.inside(build.work / "repair"),
+        "out": build.inside(build.out),
+    }
+    try:
+        build.run_script(words)
+    except BuildError as error:
+        raise _judged(build, error) from error
 
 
 def _two(version: str) -> tuple[int, int]:
@@ -356,7 +366,27 @@ def _only_wheel(build: Build, folder: Path) -> str:
             expected=f"{arguments['name']} {arguments['version']}",
             got=names[0],
         )
+    _check_regular(build, folder / names[0])
     return names[0]
+
+
+def _check_regular(build: Build, file: Path) -> None:
+    """Refuse what is no file: reading a pipe would wait for ever, and a link leads elsewhere."""
+    if not stat.S_ISREG(os.lstat(file).st_mode):
+        raise SdistBuildError(
+            f"{build.step.title}: its build put something else in place of {file.name!r}",
+            where=str(build.log_file),
+            expected="a file",
+        )
+
+
+def _judged(build: Build, error: BuildError) -> BuildError:
+    """Name a wheel that was refused; its build's own words stand before that in the log."""
+    said = next(reversed(logs.last_lines(build.log_file, 1)), "")
+    if not said.startswith(_BAD_WHEEL):
+        return error
+    reason = f"{build.step.title}: its build made a {said}"
+    return SdistBuildError(reason, where=error.where, lines=error.lines)
 
 
 class _All:

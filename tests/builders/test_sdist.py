@@ -224,8 +224,50 @@ def test_a_wheel_that_is_another_inside_is_refused(yard: Yard) -> None:
     os.rename(folder + "/" + write(folder, name="evil"), folder + "/small-1.0-py3-none-any.whl")
     return "small-1.0-py3-none-any.whl"
 """
-    result = yard.build(yard.pin(make_sdist(body=body)))
-    assert "does not belong to small 1.0" in reasons(result)
+    error = refusal(yard.build(yard.pin(make_sdist(body=body))), SdistBuildError)
+    assert "does not belong to small 1.0" in error.reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os.mkfifo(place)",
+        "os.symlink('/etc/passwd', place)",
+        "os.mkdir(place)",
+        "import socket; socket.socket(socket.AF_UNIX).bind(place)",
+    ],
+)
+def test_what_is_no_file_in_place_of_the_wheel_is_refused(yard: Yard, line: str) -> None:
+    body = f"    place = folder + '/small-1.0-py3-none-any.whl'\n    {line}\n    return 'x'\n"
+    error = refusal(yard.build(yard.pin(make_sdist(body=body))), SdistBuildError)
+    assert "something else in place of 'small-1.0-py3-none-any.whl'" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        ("../evil.py", "'../evil.py' leaves the wheel"),
+        ("/evil.py", "'/evil.py' is not a relative path"),
+        ("a\x1b[2J.py", "holds a control character"),
+    ],
+)
+def test_a_wheel_with_a_hostile_member_is_called_bad(yard: Yard, member: str, told: str) -> None:
+    body = f"""\
+    name = write(folder)
+    with zipfile.ZipFile(os.path.join(folder, name), "a") as archive:
+        archive.writestr({member!r}, "x")
+    return name
+"""
+    error = refusal(yard.build(yard.pin(make_sdist(body=body))), SdistBuildError)
+    assert "its build made a bad wheel: " in error.reason
+    assert told in error.reason
+
+
+def test_a_wheel_that_is_no_archive_is_called_bad(yard: Yard) -> None:
+    name = "small-1.0-py3-none-any.whl"
+    body = f"    open(folder + '/{name}', 'w').write('x')\n    return '{name}'\n"
+    error = refusal(yard.build(yard.pin(make_sdist(body=body))), SdistBuildError)
+    assert "bad wheel: File is not a zip file" in error.reason
 
 
 @pytest.mark.parametrize(
