@@ -92,7 +92,7 @@ class Workshop:
     def _make(self, task: Task) -> Made:
         step, began, moment = task.step, time.monotonic(), time.time()
         self._tell(EventKind.STARTED, task, log=str(logs.log_file(self.store, task.digest)))
-        revision = look(step.source.root) if step.source is not None else None
+        revision = look(step.source) if step.source is not None else None
         with self.building(task) as (build, closure):
             self.children.pause(0)
             info = self.add(task, build, closure)

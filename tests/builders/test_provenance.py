@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,17 @@ import pytest
 
 from builders import provenance, revision
 from builders.provenance import BadRecordError
+from builders.recipe import SourceSpec
+from builders.revision import Revision
+from builders.source import collect
 from builders.step import Download, Step
 from store.nar import hash_tree
 from tests.builders.registry import integrity, serving
+from tests.builders.test_source import Cache
 from tests.builders.workbench import BASE, source_tree, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builders.realise import Result
@@ -53,6 +58,13 @@ def checkout(tmp_path: Path) -> Path:
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "first")
     return root
+
+
+def look(folder: Path, *, without: Sequence[str] = ()) -> Revision:
+    """Look at a folder as what goes in: not git's own files, nor those that are left out."""
+    tree = source_tree(folder)
+    kept = [f for f in tree.files if not f.path.startswith(".git/") and f.path not in without]
+    return revision.look(replace(tree, files=tuple(kept)))
 
 
 def record(bench: Bench, result: Result, key: str) -> dict[str, Any]:
@@ -224,19 +236,19 @@ class TestSource:
 class TestRevision:
     def test_other_folders_do_not_count(self, checkout: Path) -> None:
         (checkout / "web" / "new").write_text("1")
-        assert revision.look(checkout / "api").dirty is False
-        assert revision.look(checkout / "web").dirty is True
-        assert revision.look(checkout).path == ""
+        assert look(checkout / "api").dirty is False
+        assert look(checkout / "web").dirty is True
+        assert look(checkout).path == ""
 
     def test_before_the_first_commit(self, tmp_path: Path) -> None:
         git(tmp_path, "init", "-q")
-        found = revision.look(tmp_path)
+        found = look(tmp_path)
         assert found.commit is None
         assert found.reason
 
     def test_without_git(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "/nonexistent")
-        assert revision.look(checkout) == revision.Revision(reason="git is not installed")
+        assert look(checkout) == Revision(reason="git is not installed")
 
     def test_a_hook_s_environment_does_not_mislead(
         self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -246,7 +258,7 @@ class TestRevision:
         git(other, "init", "-q")
         monkeypatch.setenv("GIT_DIR", str(other / ".git"))
         monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
-        assert revision.look(checkout / "api").dirty is False
+        assert look(checkout / "api").dirty is False
 
     def test_a_checkout_s_own_programs_do_not_run(self, checkout: Path, tmp_path: Path) -> None:
         program = tmp_path / "monitor"
@@ -256,14 +268,107 @@ class TestRevision:
         git(checkout, "status")
         assert (tmp_path / "ran").exists(), "git itself would run it"
         (tmp_path / "ran").unlink()
-        revision.look(checkout / "api")
+        look(checkout / "api")
         assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("place", ["info/exclude", "core.excludesFile"])
+    def test_a_file_that_git_ignores_and_the_build_takes(
+        self, checkout: Path, tmp_path: Path, place: str
+    ) -> None:
+        rules = {
+            "info/exclude": checkout / ".git" / "info" / "exclude",
+            "core.excludesFile": tmp_path / "excludes",
+        }[place]
+        rules.write_text("generated.py\n")
+        git(checkout, "config", "core.excludesFile", str(tmp_path / "excludes"))
+        (checkout / "api" / "generated.py").write_text("1")
+        assert git(checkout, "status", "--porcelain") == "", "git itself would not say"
+        assert look(checkout / "api").dirty is True
+
+    def test_what_include_takes_although_it_is_ignored(self, checkout: Path) -> None:
+        (checkout / "api" / ".gitignore").write_text("/generated.py\n")
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-q", "-m", "second")
+        (checkout / "api" / "generated.py").write_text("1")
+        trees = [
+            collect(SourceSpec("api", include=include), checkout, cache=Cache())
+            for include in ((), ("generated.py",))
+        ]
+        assert [revision.look(tree).dirty for tree in trees] == [False, True]
+
+    @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+    def test_a_change_that_git_was_told_not_to_see(self, checkout: Path, flag: str) -> None:
+        git(checkout, "update-index", flag, "api/file")
+        (checkout / "api" / "file").write_text("changed")
+        assert git(checkout, "status", "--porcelain") == "", "git itself would not say"
+        assert look(checkout / "api").dirty is True
+
+    def test_what_is_staged_is_not_committed(self, checkout: Path) -> None:
+        (checkout / "api" / "file").write_text("changed")
+        git(checkout, "add", ".")
+        assert look(checkout / "api").dirty is True
+
+    def test_a_file_that_is_gone(self, checkout: Path) -> None:
+        (checkout / "api" / "other").write_text("1")
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-q", "-m", "second")
+        assert look(checkout / "api").dirty is False
+        (checkout / "api" / "other").unlink()
+        assert look(checkout / "api").dirty is True
+
+    def test_what_the_source_leaves_out_does_not_count(self, checkout: Path) -> None:
+        (checkout / "api" / "other").write_text("1")
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-q", "-m", "second")
+        (checkout / "api" / "other").write_text("2")
+        assert look(checkout / "api", without=["other"]).dirty is False
+        assert look(checkout / "api").dirty is True
+
+    def test_modes_and_links_count(self, checkout: Path) -> None:
+        (checkout / "api" / "link").symlink_to("file")
+        (checkout / "api" / "program").write_text("1")
+        (checkout / "api" / "program").chmod(0o755)
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-q", "-m", "second")
+        assert look(checkout / "api").dirty is False
+        git(checkout, "config", "core.fileMode", "false")
+        (checkout / "api" / "program").chmod(0o644)
+        assert look(checkout / "api").dirty is True
+        (checkout / "api" / "program").chmod(0o755)
+        (checkout / "api" / "link").unlink()
+        (checkout / "api" / "link").symlink_to("program")
+        assert look(checkout / "api").dirty is True
+
+    def test_a_file_that_changed_after_it_was_looked_at(self, checkout: Path) -> None:
+        tree = source_tree(checkout / "api")
+        (file,) = tree.files
+        other = replace(tree, files=(replace(file, sha256="0" * 64),))
+        assert revision.look(other).dirty is True
+
+    def test_a_repository_that_names_by_sha256(self, tmp_path: Path) -> None:
+        git(tmp_path, "init", "-q", "--object-format=sha256")
+        (tmp_path / "file").write_text("1")
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", "first")
+        found = look(tmp_path)
+        assert (len(found.commit or ""), found.dirty) == (64, False)
+        (tmp_path / "file").write_text("2")
+        assert look(tmp_path).dirty is True
+
+    def test_a_filter_of_the_checkout_does_not_run(self, checkout: Path, tmp_path: Path) -> None:
+        git(checkout, "config", "filter.mine.clean", f"touch {tmp_path}/ran; cat")
+        (checkout / ".git" / "info" / "attributes").write_text("* filter=mine\n")
+        os.utime(checkout / "api" / "file", (1, 1))
+        assert look(checkout / "api").dirty is False
+        assert not (tmp_path / "ran").exists()
+        git(checkout, "status")
+        assert (tmp_path / "ran").exists(), "git itself would run it"
 
     def test_nothing_is_written_to_the_checkout(self, checkout: Path) -> None:
         index = checkout / ".git" / "index"
         os.utime(checkout / "api" / "file", (1, 1))
         before = index.stat()
-        assert revision.look(checkout).dirty is False
+        assert look(checkout).dirty is False
         assert (index.stat().st_mtime_ns, index.stat().st_ino) == (
             before.st_mtime_ns,
             before.st_ino,
