@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import secrets
 import shutil
 from typing import TYPE_CHECKING
@@ -30,11 +31,25 @@ TOOL = "openssl"
 DAYS = 3650
 KEY = "rsa:3072"
 """RSA, since that is what those sign with who sign XML; 3072 bits are good beyond 2030 (NIST)."""
+LEAST = 2048
+"""Bits of a key that a site brings (NIST SP 800-131A)."""
 WARN = dt.timedelta(days=30)
 PATIENCE = 120.0
 """Seconds; a machine that has just begun may have to wait for random numbers."""
 PENDING = ".pair-"
 PRIVATE = 0o700
+
+# One block and nothing beside it: the file goes as it is to services that must not see a key, and
+# readers of PEM differ in which of several blocks they take.
+_ALONE = re.compile(rb"\s*-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----\s*")
+_RSA = re.compile(r"Public Key Algorithm: rsaEncryption\s+(?:RSA )?Public-Key: \((\d+) bit\)")
+_KEY_ALONE = ",".join(
+    f"no_{part}"
+    for part in (
+        *("header", "version", "serial", "signame", "validity", "subject", "issuer"),
+        *("sigdump", "aux", "extensions"),
+    )
+)
 
 # Given in full, so that nothing of the machine's own openssl.cnf counts.
 CONFIG = """\
@@ -57,7 +72,7 @@ def provide(layout: Layout, release: Release, observe: Observe) -> None:
 
     Raises:
         CertificateError: one without its key or the other way round, or two that do not belong
-            together, or that cannot be read.
+            together, that cannot be read, or that nobody can sign with by RSA.
         SecretMissingError: a pair that the head had is gone, or one that somebody must bring.
         BadReleaseError: the release has no openssl.
     """
@@ -108,8 +123,11 @@ class _Keeper:
                 where=str(missing),
                 hint=f"put the other one there; {self._renewal()}",
             )
-        elif self._whole:
-            self._check_pair(*self._files)
+        else:
+            self._check_form()
+            if self._whole:
+                self._check_pair(*self._files)
+                self._check_algorithm(self._files[0])
         self._check_time()
 
     def _begin(self) -> None:
@@ -161,10 +179,28 @@ class _Keeper:
         for file in (certificate, key):
             durable.write(file, file.read_bytes(), mode=0o600)
 
+    def _check_form(self) -> None:
+        """Refuse what is empty, and a certificate that is not alone in its file, in PEM."""
+        for file, what in zip(self._files, ("certificate", "key"), strict=False):
+            if not file.read_bytes().strip():
+                raise CertificateError(
+                    f"the {what} {file.name} is empty",
+                    where=str(file),
+                    hint=f"put it there, in PEM{f'; {self._renewal()}' if self._whole else ''}",
+                )
+        file = self._files[0]
+        if not _ALONE.fullmatch(file.read_bytes()):
+            raise CertificateError(
+                f"the certificate {file.name} cannot be read, or there is more in its file",
+                where=str(file),
+                expected="one block BEGIN CERTIFICATE … END CERTIFICATE (PEM), no key, no text",
+                hint=f"to take it out of FILE: openssl x509 -in FILE -out {file}",
+            )
+
     def _check_pair(self, certificate: Path, key: Path) -> None:
-        read = ("x509", "-noout", "-pubkey", "-in", str(certificate))
+        read = ("x509", "-noout", "-pubkey", "-inform", "PEM", "-in", str(certificate))
         # An empty passphrase, so that an encrypted key is refused and nobody is asked.
-        derive = ("pkey", "-pubout", "-passin", "pass:", "-in", str(key))
+        derive = ("pkey", "-pubout", "-passin", "pass:", "-inform", "PEM", "-in", str(key))
         public = self._run(read, reason=f"the certificate {certificate.name} cannot be read")
         mine = self._run(derive, reason=f"the key {key.name} cannot be read without a passphrase")
         if public != mine:
@@ -174,15 +210,36 @@ class _Keeper:
                 hint=f"put the right ones there; {self._renewal()}",
             )
 
+    def _check_algorithm(self, certificate: Path) -> None:
+        """Refuse a pair with which a service that signs by RSA would sign nothing."""
+        words = ("x509", "-noout", "-text", "-certopt", _KEY_ALONE, "-inform", "PEM")
+        reason = f"the certificate {certificate.name} cannot be read"
+        said = self._run((*words, "-in", str(certificate)), reason=reason)
+        found = _RSA.search(said)
+        if found is None or int(found[1]) < LEAST:
+            algorithm = re.search(r"Public Key Algorithm: (\S+)", said)
+            raise CertificateError(
+                f"the pair {self._called} has no RSA key of at least {LEAST} bits",
+                where=str(certificate),
+                expected=f"rsaEncryption, {LEAST} bits or more: services sign with RSA and SHA-256",
+                got=f"{found[1]} bits" if found else algorithm and algorithm[1],
+                hint=f"put another pair there; {self._renewal()}",
+            )
+
     def _check_time(self) -> None:
         """Tell of a certificate that has run out or soon will; who uses it decides what follows."""
         file = self._files[0]
-        words = ("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(file))
-        said = self._run(words, reason=f"the certificate {file.name} cannot be read")
-        end = dt.datetime.fromisoformat(said.strip().rpartition("=")[2])
-        if end - dt.datetime.now(dt.UTC) < WARN:
-            detail = f"{end:%Y-%m-%d}; put another there: {file}"
-            self._observe(Event(What.EXPIRES, file.name, detail))
+        end = self._end(file)
+        left = end - dt.datetime.now(dt.UTC)
+        if left < WARN:
+            what = What.EXPIRES if left > dt.timedelta() else What.EXPIRED
+            self._observe(Event(what, file.name, f"{end:%Y-%m-%d}; put another there: {file}"))
+
+    def _end(self, file: Path) -> dt.datetime:
+        words = ("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-inform", "PEM")
+        reason = f"the certificate {file.name} cannot be read"
+        said = self._run((*words, "-in", str(file)), reason=reason)
+        return dt.datetime.fromisoformat(said.strip().rpartition("=")[2])
 
     def _run(self, words: Sequence[str], *, reason: str) -> str:
         # Without this it would read the machine's own configuration.

@@ -82,7 +82,7 @@ class SecretMissingError(HeadError):
 
 
 class CertificateError(HeadError):
-    """A certificate and its key that are not a pair, or cannot be made or read."""
+    """A certificate and its key that are not a pair, or cannot be made, read or used."""
 
     slug = "certificate-refused"
 

@@ -16,6 +16,7 @@ class What(Enum):
     REPAIRED = "repaired"
     GENERATED = "secret generated"
     EXPIRES = "certificate expires"
+    EXPIRED = "certificate expired"
     SEEDED = "seeded"
     KEPT = "kept"
     PREPARED = "prepared"

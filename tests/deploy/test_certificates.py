@@ -167,11 +167,123 @@ def test_a_key_with_a_passphrase_is_refused_without_asking(layout: Layout, opens
         provide(layout, openssl, PAIR)
 
 
+@pytest.mark.parametrize("which", [PAIR, ALONE])
+def test_a_certificate_in_der_is_refused(layout: Layout, openssl: Path, which: Certificate) -> None:
+    """openssl reads it of itself; what is handed to services is the file as it is."""
+    bring(openssl, layout)
+    file, der = layout.secrets_dir / "CERT", layout.secrets_dir / "der"
+    ask(openssl, "x509", "-in", file, "-outform", "DER", "-out", der)
+    der.replace(file)
+    with pytest.raises(CertificateError, match="CERT cannot be read") as caught:
+        provide(layout, openssl, which)
+    assert "PEM" in str(caught.value.expected)
+
+
+def test_a_key_in_der_is_refused(layout: Layout, openssl: Path) -> None:
+    bring(openssl, layout)
+    file, der = layout.secrets_dir / "KEY", layout.secrets_dir / "der"
+    ask(openssl, "pkey", "-in", file, "-outform", "DER", "-out", der)
+    der.replace(file)
+    with pytest.raises(CertificateError, match="KEY cannot be read"):
+        provide(layout, openssl, PAIR)
+
+
+MORE = ("key before", "key after", "two certificates", "text", "trusted")
+
+
+@pytest.mark.parametrize("which", [PAIR, ALONE])
+@pytest.mark.parametrize("more", MORE)
+def test_a_certificate_is_alone_in_its_file(
+    layout: Layout, openssl: Path, more: str, which: Certificate
+) -> None:
+    """Whoever is given the certificate alone must not be given a key with it."""
+    bring(openssl, layout)
+    file, key = layout.secrets_dir / "CERT", (layout.secrets_dir / "KEY").read_text()
+    text = file.read_text()
+    file.write_text(
+        {
+            "key before": key + text,
+            "key after": text + key,
+            "two certificates": text + text,
+            "text": "Certificate:\n" + text,
+            "trusted": text.replace(" CERTIFICATE", " TRUSTED CERTIFICATE"),
+        }[more]
+    )
+    if which is ALONE:
+        (layout.secrets_dir / "KEY").unlink()
+    with pytest.raises(CertificateError, match="there is more in its file") as caught:
+        provide(layout, openssl, which)
+    assert key.splitlines()[1] not in str(caught.value)
+    assert "openssl x509 -in FILE" in str(caught.value.hint)
+
+
+def test_line_ends_of_another_system_are_fine(layout: Layout, openssl: Path) -> None:
+    bring(openssl, layout)
+    file = layout.secrets_dir / "CERT"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert provide(layout, openssl, PAIR) == []
+
+
+@pytest.mark.parametrize(("name", "what"), [("CERT", "certificate"), ("KEY", "key")])
+def test_one_that_is_empty_is_called_so(
+    layout: Layout, openssl: Path, name: str, what: str
+) -> None:
+    bring(openssl, layout)
+    (layout.secrets_dir / name).write_text("\n")
+    with pytest.raises(CertificateError, match=f"the {what} {name} is empty"):
+        provide(layout, openssl, PAIR)
+
+
+@pytest.mark.parametrize(
+    ("key", "got"),
+    [
+        (("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"), "id-ecPublicKey"),
+        (("ed25519",), "ED25519"),
+        (("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"), "rsassaPss"),
+        (("rsa:1024",), "1024 bits"),
+    ],
+)
+def test_a_pair_signs_by_rsa(layout: Layout, openssl: Path, key: tuple[str, ...], got: str) -> None:
+    bring(openssl, layout, more=("-newkey", *key))
+    with pytest.raises(CertificateError, match="has no RSA key of at least 2048 bits") as caught:
+        provide(layout, openssl, PAIR)
+    assert caught.value.got == got
+    # Of somebody else's certificate it is not known what it is for.
+    (layout.secrets_dir / "KEY").unlink()
+    assert provide(layout, openssl, ALONE) == []
+
+
 def test_one_that_soon_runs_out_is_told_and_goes_on(layout: Layout, openssl: Path) -> None:
     bring(openssl, layout, days=20)
     (event,) = provide(layout, openssl, PAIR)
     assert (event.what, event.name) == (What.EXPIRES, "CERT")
     assert str(layout.secrets_dir / "CERT") in event.detail
+
+
+def test_one_that_has_run_out_is_told_as_past(layout: Layout, openssl: Path) -> None:
+    bring(openssl, layout)
+    expire(openssl, layout)
+    (event,) = provide(layout, openssl, PAIR)
+    assert (event.what, event.name) == (What.EXPIRED, "CERT")
+    assert event.what.value == "certificate expired"
+    assert event.detail.startswith("2020-01-02;")
+
+
+def expire(openssl: Path, layout: Layout) -> None:
+    """Certify the site's key for one day of the past."""
+    config, database = layout.known_dir / "ca.cnf", layout.known_dir / "index.txt"
+    asked, made = layout.known_dir / "asked", layout.known_dir / "made"
+    made.mkdir()
+    database.touch()
+    config.write_text(
+        f"[ca]\ndefault_ca=it\n[it]\ndatabase={database}\nnew_certs_dir={made}\n"
+        "default_md=sha256\npolicy=any\nrand_serial=yes\n[any]\ncommonName=supplied\n"
+    )
+    key, file = layout.secrets_dir / "KEY", layout.secrets_dir / "CERT"
+    ask(openssl, "req", "-new", "-key", key, "-subj", "/CN=site", "-out", asked)
+    times = ("-startdate", "20200101000000Z", "-enddate", "20200102000000Z")
+    words = ("-selfsign", "-batch", "-notext", *times, "-keyfile", key)
+    ask(openssl, "ca", "-config", config, *words, "-in", asked, "-out", file)
 
 
 def test_one_that_the_head_had_is_asked_for(layout: Layout, openssl: Path) -> None:
