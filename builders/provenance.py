@@ -127,10 +127,13 @@ def load(store: LocalStore, path: StorePath) -> dict[str, Any] | None:
     try:
         said = json.loads(file.read_bytes())
         name = said["subject"][0]["name"]
+        definition, run = (said["predicate"][key] for key in ("buildDefinition", "runDetails"))
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as fault:
         raise BadRecordError(f"the record is damaged: {fault}", where=str(file)) from fault
+    if not (isinstance(definition, dict) and isinstance(run, dict)):
+        raise BadRecordError("the record is damaged: it tells of no build", where=str(file))
     if name != str(path):
         raise BadRecordError(
             "the record is another path's", where=str(file), expected=str(path), got=str(name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sealift.output import OutputError
 
 INTERRUPTED = 130
 
@@ -14,13 +17,43 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code.
 
-    Every `store.errors.Error` becomes one message on stderr and its family's exit code; anything
-    else is a bug and shows its traceback.
+    Every `store.errors.Error` becomes one message on stderr and its family's exit code. Output
+    that nobody reads any more ends quietly with 141, output that cannot be written is an error:
+    neither may look like an answer. Anything else is a bug and shows its traceback.
     """
+    from sealift import output
+
+    output.guard()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _answer(words)
+        output.flush()
+    except output.OutputError as error:
+        return _unwritten(error)
+    return code
+
+
+def _unwritten(lost: OutputError) -> int:
+    """Say why output could not be written, if there is anybody to hear it."""
+    from sealift import output
+
+    output.drop()
+    if lost.closed:
+        return output.CLOSED
+    error = output.refusal(lost.fault, lost.where)
+    with suppress(output.OutputError):
+        from sealift.errors import text
+
+        sys.stderr.write(f"{text(error)}\n")
+    output.drop()
+    return error.exit_code
+
+
+def _answer(words: list[str]) -> int:
+    """Run a command line whose output can be written."""
     from sealift import version
     from store.errors import Error
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if words == version.WORDS:
         sys.stdout.write(f"{version.text()}\n")
         return 0

@@ -12,6 +12,7 @@ import click
 
 from sealift.complete import recipe_names
 from sealift.options import as_json
+from sealift.output import write_file
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def sbom(location: Location, name: str, *, output: Path | None, summary: bool) -
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_file(output, text)
 
 
 def find_bill(site: Site, text: str) -> Path:
@@ -142,7 +143,7 @@ def provenance(location: Location, name: str, *, as_json: bool) -> None:
 
     With --json the whole in-toto statement (SLSA provenance v1).
     """
-    from builders.provenance import load
+    from builders.provenance import BadRecordError, load
 
     with location.open() as site:
         path = site.path(name)
@@ -155,7 +156,11 @@ def provenance(location: Location, name: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(said))
         return
-    for label, text in _told_of(said):
+    try:
+        rows = list(_told_of(said))
+    except (LookupError, TypeError, AttributeError) as fault:
+        raise BadRecordError(f"the record of {path} is damaged: {fault!r}") from fault
+    for label, text in rows:
         click.echo(f"{label:<10} {text}")
 
 

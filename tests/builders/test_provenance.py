@@ -183,11 +183,24 @@ class TestKeeping:
     def test_without_any_there_is_nothing_to_prune(self, fresh: Bench) -> None:
         assert provenance.prune(fresh.store) == 0
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"subject": []}', b"\xff"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b'{"subject": []}',
+            b"\xff",
+            b'{"subject": [{"name": "%s"}]}',
+            b'{"subject": [{"name": "%s"}], "predicate": []}',
+            b'{"subject": [{"name": "%s"}], "predicate": {"buildDefinition": 1, "runDetails": 1}}',
+        ],
+    )
     def test_a_damaged_record_is_an_error(self, fresh: Bench, content: bytes) -> None:
         result = fresh.build([text("one", "1")])
         path = result.outputs["one"]
-        (fresh.store.var_dir / "provenance" / f"{path}.json").write_bytes(content)
+        said = content.replace(b"%s", str(path).encode())
+        (fresh.store.var_dir / "provenance" / f"{path}.json").write_bytes(said)
         with pytest.raises(BadRecordError, match="damaged"):
             provenance.load(fresh.store, path)
 

@@ -223,6 +223,13 @@ class TestProvenance:
             f"input      python  {api}",
         ]
         assert json.loads(folder.run("provenance", "api", "--json").stdout) == said
+        del said["predicate"]["runDetails"]["metadata"]
+        file.write_text(json.dumps(said))
+        done = folder.run("provenance", "api")
+        assert done.returncode == 3
+        assert "[bad-provenance]" in done.stderr
+        assert "Traceback" not in done.stderr
+        said["predicate"]["runDetails"]["metadata"] = {"startedOn": "one", "finishedOn": "two"}
         gone = said["predicate"]["buildDefinition"]["resolvedDependencies"][0]["annotations"]
         gone |= {"revision": None, "dirty": None, "reason": "git is not installed"}
         file.write_text(json.dumps(said))
