@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +16,7 @@ from builders.lock_files import debs_file, lock_file
 from builders.plan import plan
 from builders.project import Project
 from builders.python_lock import parse
-from builders.realise import Result, realise
+from builders.realise import realise
 from builders.settings import load_settings
 from store.local import LocalStore
 from tests.builders.wheels import reasons
@@ -71,11 +71,8 @@ class Place:
     project: Project
     store: LocalStore
 
-    def build(self, **options: Any) -> Result:
-        return realise(plan(self.project, lambda _: None, ["asking"]), self.store, **options)
-
     def path(self, key: str) -> Path:
-        result = self.build()
+        result = realise(plan(self.project, lambda _: None, ["asking"]), self.store)
         assert result.ok, reasons(result)
         return self.store.real(result.outputs[key])
 
@@ -113,10 +110,3 @@ def test_it_signs_and_verifies_where_no_library_is_but_glibc(place: Place) -> No
     argv += ["--", str(env / "bin/python3"), "-I", "-B", "-c", SIGN]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[:2] == ["1.3.13 2 9 14", "1"], done.stderr
-
-
-def test_it_is_built_bit_for_bit_again(place: Place) -> None:
-    assert place.build().ok
-    result = place.build(check=True)
-    assert result.ok, reasons(result)
-    assert any(key.startswith("sdist:xmlsec") for key in result.checked)
