@@ -11,7 +11,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FIELD = re.compile(r"<input\s[^>]*?\bname=['\"](\w+)['\"][^>]*?\bvalue=['\"]([^'\"]*)['\"]")
 
@@ -23,6 +27,7 @@ class Answer:
     status: int
     location: str
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -37,17 +42,25 @@ class Visitor:
     url: str
     cookies: http.cookiejar.CookieJar = field(default_factory=http.cookiejar.CookieJar)
 
-    def ask(self, url: str, form: dict[str, str] | None = None) -> Answer:
+    def ask(
+        self,
+        url: str,
+        form: dict[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        method: str | None = None,
+    ) -> Answer:
         """Get an address, or post a form to it."""
         keep = urllib.request.HTTPCookieProcessor(self.cookies)
         opener = urllib.request.build_opener(_Stay, keep, urllib.request.ProxyHandler({}))
         data = None if form is None else urllib.parse.urlencode(form).encode()
         target = urllib.parse.urljoin(self.url, url)
+        asked = urllib.request.Request(target, data, dict(headers or {}), method=method)
         try:
-            with opener.open(urllib.request.Request(target, data), timeout=20) as said:
-                return Answer(said.status, said.headers.get("Location", ""), said.read().decode())
+            with opener.open(asked, timeout=20) as said:
+                return _answer(said.status, said)
         except urllib.error.HTTPError as fault:
-            return Answer(fault.code, fault.headers.get("Location", ""), fault.read().decode())
+            return _answer(fault.code, fault)
 
     def begin(self, onward: str = "/dashboard/") -> str:
         """Ask the portal to sign in; give the address that it sends to."""
@@ -79,6 +92,28 @@ class Visitor:
     def sign_in(self, user: str = "mira") -> Answer:
         """Go all the way."""
         return self.give(self.choose(self.begin(), user))
+
+
+def _answer(status: int, said: Any) -> Answer:
+    headers = {name.lower(): value for name, value in said.headers.items()}
+    return Answer(status, headers.get("location", ""), said.read().decode(), headers)
+
+
+def request(acs: str | None, *, issuer: str = "urn:meridian:portal", name: str = "_asked") -> str:
+    """Give the address of the provider with a request that anybody can write."""
+    where = "" if acs is None else f" AssertionConsumerServiceURL={quoteattr(acs)}"
+    xml = (
+        f'<samlp:AuthnRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" '
+        f'xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID={quoteattr(name)} Version="2.0"'
+        f"{where}><saml:Issuer>{escape(issuer)}</saml:Issuer></samlp:AuthnRequest>"
+    )
+    return asking(xml.encode())
+
+
+def asking(content: bytes) -> str:
+    """Give the address of the provider with anything in place of a request."""
+    said = urllib.parse.urlencode({"SAMLRequest": base64.b64encode(content).decode()})
+    return f"/idp/saml/sso?{said}"
 
 
 def fields(page: str) -> dict[str, str]:

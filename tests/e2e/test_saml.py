@@ -6,11 +6,14 @@ started with another key or other settings; what is forged is forged by hand.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.deploy.synthetic import free_ports
-from tests.e2e.saml import Answer, Visitor, closed, opened
+from tests.e2e.saml import Answer, Visitor, asking, closed, fields, opened, request
 from tests.e2e.test_browser import browser, ready
 
 if TYPE_CHECKING:
@@ -335,11 +338,12 @@ def test_an_answer_is_for_the_browser_that_asked(visitor: Visitor, running: Plat
     refused(victim, victim.give(form))
 
 
-def test_an_answer_that_nobody_asked_for(visitor: Visitor) -> None:
+def test_an_answer_that_nobody_asked_for(visitor: Visitor, package: Package) -> None:
+    acs = f"{visitor.url}/auth/saml/acs"
+    with package.running(acsUrl=acs, recipient=acs, destination=acs) as address:
+        answer = Visitor(address).ask("/signin", {"userName": "mira"})
     visitor.begin()
-    answer = visitor.ask("/idp/signin", {"userName": "mira"})
-    form = {"SAMLResponse": re.findall(r'name="SAMLResponse" value="([^"]*)"', answer.text)[0]}
-    refused(visitor, visitor.give(form))
+    refused(visitor, visitor.give({"SAMLResponse": fields(answer.text)["SAMLResponse"]}))
 
 
 def test_a_session_is_no_request_and_a_request_no_session(visitor: Visitor) -> None:
@@ -359,17 +363,189 @@ def test_a_session_is_no_request_and_a_request_no_session(visitor: Visitor) -> N
 
 def test_the_provider_shows_what_a_sign_in_needs_and_no_more(visitor: Visitor) -> None:
     assert visitor.ask("/idp/saml/sso").status == 200
+    head = visitor.ask("/idp/metadata", method="HEAD")
+    assert (head.status, head.text) == (200, "")
     for path in ("/idp/settings", "/idp/", "/idp/css/main.css", "/idp/signout", "/idp/saml/slo"):
-        assert visitor.ask(path).status == 404, path
+        answer = visitor.ask(path)
+        assert (answer.status, "<h1>" in answer.text) == (404, True), path
     for path in ("/idp/settings", "/idp/metadata"):
         assert visitor.ask(path, {"issuer": "urn:evil"}).status == 404
 
 
+def not_answered(answer: Answer) -> None:
+    """The provider signs nothing, and says so on a page."""
+    assert answer.status == 400, answer
+    assert "That did not work" in answer.text
+    assert not {"SAMLResponse", "_authnRequest"} & fields(answer.text).keys()
+
+
+def ticket(visitor: Visitor, address: str) -> str:
+    page = visitor.ask(address)
+    assert page.status == 200, page
+    return fields(page.text)["_authnRequest"]
+
+
+ELSEWHERE = [
+    "javascript:alert(document.domain)//",
+    "javascript://{host}/auth/saml/acs",
+    "data:text/html,x",
+    "https://evil.example/auth/saml/acs",
+    "//evil.example/auth/saml/acs",
+    "http://{host}@evil.example/auth/saml/acs",
+    "http://evil@{host}/auth/saml/acs",
+    "http://{host}.evil.example/auth/saml/acs",
+    "https://{host}/auth/saml/acs",
+    "http://{host}/auth/saml/acs?x",
+    "http://{host}/auth/saml/acs/../login",
+    "http://{host}/cae/",
+    "/auth/saml/acs",
+]
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_the_provider_answers_to_the_portal_alone(visitor: Visitor, where: str) -> None:
+    acs = where.format(host=visitor.url.partition("//")[2])
+    not_answered(visitor.ask(request(acs)))
+    # The page of before took what was asked from whoever posted it.
+    made_up = json.dumps({"id": "_x", "issuer": "urn:meridian:portal", "acsUrl": acs})
+    posted = base64.b64encode(made_up.encode()).decode()
+    not_answered(visitor.ask("/idp/signin", {"_authnRequest": posted, "userName": "mira"}))
+
+
+def test_the_provider_answers_the_portal_by_the_name_that_the_browser_uses(
+    visitor: Visitor,
+) -> None:
+    port = visitor.url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"LOCALHOST:{port}", "portal.example.org"):
+        acs = f"http://{host.lower()}/auth/saml/acs"
+        assert ticket(replace(visitor), request(None))
+        for asked in (request(acs), request(None)):
+            page = visitor.ask(asked, headers={"Host": host})
+            form = {"_authnRequest": fields(page.text)["_authnRequest"], "userName": "mira"}
+            answer = visitor.ask("/idp/signin", form, headers={"Host": host})
+            assert f'action="{acs}"' in answer.text
+            assert f'Recipient="{acs}"' in opened(fields(answer.text))
+
+
+@pytest.mark.parametrize("issuer", ["", "urn:other:portal", "urn:meridian:portal:x"])
+def test_the_provider_knows_one_portal(visitor: Visitor, issuer: str) -> None:
+    not_answered(visitor.ask(request(f"{visitor.url}/auth/saml/acs", issuer=issuer)))
+
+
+@pytest.mark.parametrize("name", ["", "1", '"/><x', "a" * 200])
+def test_a_request_has_a_name(visitor: Visitor, name: str) -> None:
+    not_answered(visitor.ask(request(None, name=name)))
+
+
+BOMB = zlib.compressobj(9, wbits=-15)
+NO_REQUESTS = {
+    "no XML": b"mira",
+    "half a tag": b"<samlp:AuthnRequest",
+    "an entity": b'<!DOCTYPE r [<!ENTITY e "x">]><r>&e;</r>',
+    "much in little": BOMB.compress(b"<" + b"a" * 5_000_000) + BOMB.flush(),
+    "compressed noise": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("name", NO_REQUESTS)
+def test_what_is_no_request_is_no_bug(visitor: Visitor, name: str) -> None:
+    not_answered(visitor.ask(asking(NO_REQUESTS[name])))
+    assert visitor.ask("/idp/metadata").status == 200
+
+
+@pytest.mark.parametrize("posted", ["", "e30=", "bnVsbA==", ".", "a.b", "%%%", "{}", "a.b.c"])
+def test_a_choice_follows_a_request_that_the_provider_saw(visitor: Visitor, posted: str) -> None:
+    not_answered(visitor.ask("/idp/signin", {"_authnRequest": posted, "userName": "mira"}))
+    not_answered(visitor.ask("/idp/signin", {"userName": "mira"}))
+
+
+def test_what_was_asked_cannot_be_changed_on_the_way(visitor: Visitor) -> None:
+    text, sign, seal = ticket(visitor, request(None)).partition(".")
+    asked = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    changed = json.dumps({**asked, "acsUrl": "javascript:alert(1)"}).encode()
+    forged = base64.urlsafe_b64encode(changed).decode().rstrip("=")
+    for body in (forged + sign + seal, text + sign + seal[:-2], text + sign, text):
+        not_answered(visitor.ask("/idp/signin", {"_authnRequest": body, "userName": "mira"}))
+    form = {"_authnRequest": text + sign + seal, "userName": "mira"}
+    assert "SAMLResponse" in fields(visitor.ask("/idp/signin", form).text)
+
+
+def test_the_provider_remembers_no_strangers(visitor: Visitor) -> None:
+    visitor.ask("/idp/saml/sso")
+    visitor.choose(visitor.begin())
+    assert {cookie.name for cookie in visitor.cookies} == {"meridian_sign_in"}
+
+
+def test_pages_are_not_framed_and_load_nothing(visitor: Visitor) -> None:
+    asked = ticket(visitor, visitor.begin())
+    form = {"_authnRequest": asked, "userName": "mira"}
+    pages = [
+        visitor.ask("/idp/saml/sso"),
+        visitor.ask("/idp/nothing"),
+        visitor.ask("/idp/signin", {}),
+        visitor.ask("/idp/signin", form),
+        visitor.ask("/auth/saml/acs", {}),
+    ]
+    for page in pages:
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "form-action" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert "x-powered-by" not in page.headers
+        assert 'name="viewport"' in page.text
+    scripts = re.findall(r"<script[^>]*>", pages[3].text)
+    nonce = re.findall(r"script-src 'nonce-([^']+)'", pages[3].headers["content-security-policy"])
+    assert scripts == [f'<script nonce="{nonce[0]}">']
+    portal = visitor.ask("/").headers
+    assert portal["x-frame-options"] == "SAMEORIGIN"
+    assert portal["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("host", ["foo_bar", "-", "a..b", "x" * 300])
+def test_a_name_that_no_site_has_is_the_visitor_s_fault(visitor: Visitor, host: str) -> None:
+    for path in ("/auth/saml/login", "/auth/saml/metadata"):
+        assert visitor.ask(path, headers={"Host": host}).status == 400
+
+
+@pytest.mark.parametrize("size", [524_289, 3_000_000, 20_000_000])
+def test_an_answer_that_is_too_large(visitor: Visitor, size: int) -> None:
+    assert posted(visitor, "/auth/saml/acs", size) == 413
+
+
+def test_a_choice_that_is_too_large(visitor: Visitor) -> None:
+    assert posted(visitor, "/idp/signin", 150_000) == 413
+
+
+def posted(visitor: Visitor, path: str, size: int) -> int:
+    """Give the answer to a large form, as it is told before all of it was read."""
+    host, _, port = visitor.url.partition("//")[2].partition(":")
+    line = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {size}\r\n"
+    kind = "Content-Type: application/x-www-form-urlencoded\r\n\r\nSAMLResponse="
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall((line + kind).encode())
+        return int(connection.recv(64).split()[1])
+
+
+def test_a_proxy_with_tls_in_front_is_believed(visitor: Visitor) -> None:
+    behind = {"Host": "portal.example.org", "X-Forwarded-Proto": "https"}
+    answer = visitor.ask("/auth/saml/login", headers=behind)
+    assert answer.location.startswith("https://portal.example.org/idp/saml/sso?")
+    assert "secure" in answer.headers["set-cookie"].lower()
+    page = visitor.ask(answer.location.partition("portal.example.org")[2], headers=behind)
+    form = {"_authnRequest": fields(page.text)["_authnRequest"], "userName": "mira"}
+    answered = visitor.ask("/idp/signin", form, headers=behind)
+    assert 'action="https://portal.example.org/auth/saml/acs"' in answered.text
+    for other in ("http", "HTTPS2", "javascript"):
+        said = visitor.ask("/auth/saml/login", headers={**behind, "X-Forwarded-Proto": other})
+        assert said.location.startswith("http://portal.example.org/")
+
+
 def test_the_provider_knows_its_own_accounts_alone(visitor: Visitor) -> None:
+    asked = ticket(visitor, visitor.begin())
     for form in ({"userName": "root"}, {"email": "mira@meridian.example"}, {}):
-        answer = visitor.ask("/idp/signin", form)
-        assert answer.status >= 400
-        assert "SAMLResponse" not in answer.text
+        not_answered(visitor.ask("/idp/signin", {**form, "_authnRequest": asked}))
 
 
 def test_a_group_that_is_posted_is_not_believed(visitor: Visitor) -> None:

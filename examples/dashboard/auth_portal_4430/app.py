@@ -8,9 +8,10 @@ import jwt
 from dotenv import load_dotenv
 from flask import Flask, Response, jsonify, redirect, request
 from flask_cors import CORS
-from markupsafe import escape
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from pages import POLICY, not_signed_in
 from saml import Provider, Refused, local_path
 from services import SERVICES
 from sessions import open_sessions
@@ -146,10 +147,18 @@ def logout():
 def refused(fault):
     """Say little to whoever sent it, and why to the log."""
     app.logger.warning("sign-in refused: %s", fault)
-    page = (
-        "<!doctype html><meta charset=utf-8><meta name=color-scheme content='light dark'>"
-        "<title>Not signed in</title><body style='font:16px/1.6 system-ui;max-width:36rem;margin:14vh auto;padding:0 20px'>"
-        f"<h1 style='font:400 30px Georgia,serif'>You are not signed in</h1><p>{escape(fault.public)}</p>"
-        "<p><a href='/'>Go back to the portal</a> and sign in again.</p>"
-    )
-    return page, fault.status
+    return not_signed_in(fault.public), fault.status
+
+
+@app.errorhandler(BadRequest)
+@app.errorhandler(RequestEntityTooLarge)
+def not_taken(fault):
+    return not_signed_in(fault.description), fault.code
+
+
+@app.after_request
+def guarded(answer):
+    """Let nothing be framed, guessed at or loaded from elsewhere."""
+    answer.headers["Content-Security-Policy"] = POLICY
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer

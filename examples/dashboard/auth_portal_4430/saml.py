@@ -42,6 +42,13 @@ class NotConfigured(Refused):
     public = "No identity provider is connected."
 
 
+class BadAddress(Refused):
+    """A request by a name that no site has."""
+
+    status = 400
+    public = "This site has no such name."
+
+
 @dataclass(frozen=True)
 class Person:
     """Who signed in, by which assertion, and for how many seconds that would be believed."""
@@ -130,6 +137,9 @@ class Provider:
                 }
             )
         except OneLogin_Saml2_Error as fault:
+            # The portal's own address comes from the request, all else from the environment.
+            if "sp_acs_url_invalid" in str(fault):
+                raise BadAddress(str(fault)) from fault
             raise NotConfigured(str(fault)) from fault
 
 
