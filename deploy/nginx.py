@@ -53,6 +53,7 @@ TYPES = """\
 """
 
 # $connection_upgrade: what a location that takes WebSockets sends on as `Connection`.
+# $sealift_scheme: what the browser speaks, which a proxy with TLS in front of this server tells.
 # $sealift_cache: hashed assets for a year, everything else asked for again.
 TEMPLATE = """\
 daemon off;
@@ -79,6 +80,10 @@ http {{
     map $http_upgrade $connection_upgrade {{
         default upgrade;
         "" "";
+    }}
+    map $http_x_forwarded_proto $sealift_scheme {{
+        default $scheme;
+        "~*^https *(,|$)" https;
     }}
     map $uri $sealift_cache {{
         ~/assets/ "public, max-age=31536000, immutable";

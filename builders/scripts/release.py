@@ -21,7 +21,7 @@ PROXY = """\
     proxy_set_header Host $http_host;
     proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Proto $sealift_scheme;
 """
 
 
@@ -137,6 +137,8 @@ def web(name: str, path: str) -> str:
         f"    root {root};\n"
         f'    add_header Cache-Control "no-cache";\n'
         f'    add_header X-Content-Type-Options "nosniff";\n'
+        # A page may stand in a frame of this very site, as one application shows another.
+        f'    add_header X-Frame-Options "SAMEORIGIN";\n'
         f"    try_files $uri {path}index.html;\n"
         f"}}\n"
         f"location ^~ {path}assets/ {{\n"

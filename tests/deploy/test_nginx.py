@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_ports_and_upstreams(web_site: Site) -> None:
     assert "upstream sealift_alpha {\n        server 127.0.0.1:5007 " in text
     assert "upstream sealift_beta {\n        server 127.0.0.1:6007 " in text
     assert "mime.types" in text
+
+
+def test_services_are_told_the_scheme_that_a_proxy_in_front_tells(web_site: Site) -> None:
+    text = render(web_site.release(Tiny("alpha", 5000)), Settings())
+    (told,) = re.findall(
+        r"map \$http_x_forwarded_proto \$sealift_scheme \{(.*?)\}", text, re.DOTALL
+    )
+    (pattern,) = re.findall(r'"~\*(.*)" https;', told)
+    assert "default $scheme;" in told
+    for said, told_on in (("https", True), ("HTTPS, http", True), ("http, https", False)):
+        assert (re.match(pattern, said, re.IGNORECASE) is not None) is told_on
+    assert re.match(pattern, "https2") is None
 
 
 @pytest.mark.parametrize("var", ["/srv/$host", "/srv/a;b", "/srv/{x}", '/srv/"q"', "/srv/a*"])
