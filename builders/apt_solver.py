@@ -40,7 +40,15 @@ _REMOVE = re.compile(r"Remv (\S+)")
 _PROVIDED = re.compile(r"^Provides: (.+)$", re.MULTILINE)
 _NAMED = re.compile(r"^Package: (\S+)$", re.MULTILINE)
 _ARCHITECTURE = re.compile(r"^Architecture: (\S+)$", re.MULTILINE)
+_SHOWN = 8
+"""How many providers of a virtual package are named."""
 _UNMET = "The following packages have unmet dependencies:"
+
+
+class NoPackageError(LockError):
+    """A package that is in no suite, or a name that several packages provide."""
+
+    slug = "no-such-package"
 
 
 class ClosureError(LockError):
@@ -75,7 +83,8 @@ def solve(
 
     Raises:
         ClosureError: if apt finds no way, or only one that removes something.
-        LockError: if a package is in no suite, or apt-get is not installed.
+        NoPackageError: if a package is in no suite, or is virtual and has several providers.
+        LockError: if apt-get is not installed.
         BadIndexError: if a mirror's index is not what it should be, or not signed.
         FetchError: if a mirror does not answer.
     """
@@ -90,10 +99,17 @@ def solve(
             raise BadIndexError("apt does not believe the indexes", where=where, got=_said(update))
         done = _apt(root, "install", "-s", "-y", "--", *packages, where=where)
         if done.code:
-            raise _refusal(done, where)
+            raise _virtual(packages, texts, where) or _refusal(done, where)
     choices = tuple(_choices(done.stdout.decode(errors="replace"), where))
     present = _present(packages, choices, status, texts, where)
-    asked = replace(Asked.of(packages, sources), present=present)
+    named = {each.name for each in choices} | present.keys()
+    there = {each.name for each in installed(status, where=where)} | named
+    provided = {
+        name: min(there & providers)
+        for name, providers in _providers(set(packages) - named, (*texts, status)).items()
+        if there & providers
+    }
+    asked = replace(Asked.of(packages, sources), present=present, provided=provided)
     return _pin(choices, indexes, asked, fields, where)
 
 
@@ -235,11 +251,37 @@ def _check_names(packages: Sequence[str], texts: Iterable[str], where: str) -> N
     for name in packages:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise LockError(
+            raise NoPackageError(
                 f"no suite has a package {name!r}",
                 where=where,
                 hint=f"did you mean {near[0]!r}?" if near else "correct the name",
             )
+
+
+def _providers(names: Collection[str], texts: Iterable[str]) -> dict[str, set[str]]:
+    """Give the packages that provide some virtual ones."""
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for block in (block for text in texts for block in text.split("\n\n") if found):
+        said = _PROVIDED.search(block)
+        words = {word.split()[0] for word in said[1].split(",")} if said else set()
+        for name in found.keys() & words:
+            found[name].update(_NAMED.findall(block))
+    return found
+
+
+def _virtual(packages: Sequence[str], texts: Sequence[str], where: str) -> NoPackageError | None:
+    """Name an asked package that is none, and of which apt could not choose a provider."""
+    real = {name for text in texts for name in _NAMED.findall(text)}
+    for name, providers in sorted(_providers(set(packages) - real, texts).items()):
+        if len(providers) > 1:
+            named = sorted(providers)
+            return NoPackageError(
+                f"{name} is a virtual package",
+                where=where,
+                expected=f"one of {', '.join(named[:_SHOWN])}{' …' if named[_SHOWN:] else ''}",
+                hint="name one of those that provide it",
+            )
+    return None
 
 
 def _present(

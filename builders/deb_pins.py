@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from builders.settings import Mirrors
 
 FORMAT = 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+"""Of a package: Debian Policy Manual, 5.6.1."""
 _SNAPSHOT = "https://snapshot.debian.org/archive"
 _REMEMBERED = {
     "debian": f"{_SNAPSHOT}/debian",
@@ -70,7 +73,8 @@ class Asked:
 
     `sources` are spelled as `builders.apt_solver.Source` is. `base` is the name of a base system
     and the SHA-256 of its status text; both empty where nothing is installed. `present` are the
-    asked packages that it has already, with their versions.
+    asked packages that it has already, with their versions; `provided` are the virtual ones, each
+    with the package that stands for it.
     """
 
     packages: tuple[str, ...]
@@ -78,6 +82,7 @@ class Asked:
     base: str = ""
     base_sha256: str = ""
     present: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    provided: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     @classmethod
     def of(
@@ -110,6 +115,7 @@ class DebLock:
             document["mirrors"] = dict(self.mirrors)
         if self.asked is not None:
             document["asked"] = _asked_to_json(self.asked)
+            document["digest"] = _digest(document)
         return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
     def urls(self, name: str, mirrors: Mirrors) -> tuple[str, ...]:
@@ -150,6 +156,10 @@ def load_closure(file: Path, asked: Asked, recipe: str) -> DebLock:
     lock = read_lock(file, recipe)
     if lock.asked is None:
         raise _stale("the lock holds no closure, for which the recipe asks", file, recipe)
+    answered = lock.packages.keys() | lock.asked.present.keys() | lock.asked.provided.keys()
+    if lost := sorted(set(lock.asked.packages) - answered):
+        reason = f"the lock does not hold what it was asked for: {', '.join(lost)}"
+        raise _stale(reason, file, recipe)
     _check_names(set(asked.packages) ^ set(lock.asked.packages), file, recipe)
     if asked.sources != lock.asked.sources:
         raise _stale(
@@ -196,10 +206,15 @@ def parse_lock(text: str) -> DebLock:
     packages = {name: _from_json(record) for name, record in document["packages"].items()}
     suites = {str(suite): str(moment) for suite, moment in document["suites"].items()}
     for name, pinned in packages.items():
+        if _NAME.match(name) is None:
+            raise ValueError(f"{name!r} is no name of a package")
         if pinned.suite not in suites:
             raise ValueError(f"{name!r} comes from no suite")
     mirrors = {str(suite): str(url) for suite, url in document.get("mirrors", {}).items()}
     asked = _asked_from_json(document["asked"]) if "asked" in document else None
+    if asked is not None and document.pop("digest", None) != _digest(document):
+        # Of a closure, nothing else tells whether a package was taken out of it.
+        raise ValueError("it was changed by hand")
     return DebLock(suites, packages, mirrors, asked)
 
 
@@ -250,6 +265,8 @@ def _asked_to_json(asked: Asked) -> dict[str, Any]:
         document["base"] = {"name": asked.base, "sha256": asked.base_sha256}
     if asked.present:
         document["present"] = dict(asked.present)
+    if asked.provided:
+        document["provided"] = dict(asked.provided)
     return document
 
 
@@ -261,7 +278,12 @@ def _asked_from_json(record: Mapping[str, Any]) -> Asked:
         base=str(base["name"]),
         base_sha256=str(base["sha256"]),
         present={str(name): str(said) for name, said in record.get("present", {}).items()},
+        provided={str(name): str(said) for name, said in record.get("provided", {}).items()},
     )
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _check_names(moved: set[str], file: Path, recipe: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builders.apt_solver import ClosureError, solve
+from builders.apt_solver import ClosureError, NoPackageError, solve
 from builders.deb_index import SignatureError
 from builders.deb_pins import LockError, parse_lock
 from builders.debian import BadIndexError
@@ -83,6 +83,18 @@ def test_a_closure_holds_what_is_needed_and_nothing_else(site: Archive) -> None:
 
 def app_data(site: Archive) -> bytes:
     return site.registry.files["/debian/pool/app_1.0_amd64.deb"]
+
+
+def test_a_virtual_package_is_locked_with_what_provides_it(site: Archive) -> None:
+    source = site.publish(Package("exim", fields={"Provides": "more, mta (= 1)"}), LIB)
+    lock = ask(source, "mta", "lib")
+    assert versions(lock) == {"exim": "1.0", "lib": "2.0"}
+    assert lock.asked is not None
+    assert lock.asked.provided == {"mta": "exim"}
+    assert parse_lock(str(lock)) == lock
+    there = ask(source, "mta", base=status(DPKG, Package("exim", fields={"Provides": "mta"})))
+    assert there.asked is not None
+    assert (versions(there), there.asked.provided) == ({}, {"mta": "exim"})
 
 
 def test_the_first_alternative_is_taken_unless_another_is_there(site: Archive) -> None:
@@ -191,15 +203,22 @@ class TestRefused:
     def test_a_virtual_package_of_several_must_be_chosen(self, site: Archive) -> None:
         provides = {"Provides": "mta"}
         source = site.publish(Package("exim", fields=provides), Package("smtpd", fields=provides))
-        with pytest.raises(ClosureError):
+        with pytest.raises(NoPackageError) as caught:
             ask(source, "mta")
+        assert caught.value.reason == "mta is a virtual package"
+        assert (caught.value.slug, caught.value.expected) == (
+            "no-such-package",
+            "one of exim, smtpd",
+        )
         only = site.publish(Package("exim", fields=provides))
         assert versions(ask(only, "mta")) == {"exim": "1.0"}
 
     @pytest.mark.parametrize("name", ["ap", "a.p", "app-", "ap+", "zapp"])
     def test_a_name_is_never_taken_for_something_else(self, site: Archive, name: str) -> None:
         """To apt `a.p` is a pattern and `app-` an order to remove."""
-        with pytest.raises(LockError, match=f"no suite has a package '{name}'".replace("+", r"\+")):
+        with pytest.raises(
+            NoPackageError, match=f"no suite has a package '{name}'".replace("+", r"\+")
+        ):
             ask(site.publish(APP, LIB), name)
 
     def test_the_nearest_name_is_told(self, site: Archive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from builders import deb
 from builders.base_system import minimal
 from builders.deb_lock import lock
-from builders.deb_pins import LockError, parse_lock
+from builders.deb_pins import LockError, parse_lock, read_lock
 from builders.dpkg_status import installed
 from builders.project import Project
 from builders.recipe import Kind, Recipe, SuiteSpec
@@ -22,7 +23,7 @@ from tests.builders.debs import Entry
 from tests.builders.workbench import BASE, BUILDERS, Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from builders.settings import Settings
     from tests.builders.archive_site import Signer
@@ -94,6 +95,51 @@ def test_another_question_needs_another_lock(
     with pytest.raises(LockError, match=reason) as caught:
         deb.plan(asked, None, Project(settings, {}))
     assert caught.value.hint == "sealift lock it"
+
+
+def changed(settings: Settings, change: Callable[[dict[str, Any]], object]) -> LockError:
+    """Change a lock by hand; give what is said to it."""
+    file = settings.locks_dir / "it.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(LockError) as caught:
+        deb.plan(recipe("app"), None, Project(settings, {}))
+    assert caught.value.where == str(file)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said["packages"].pop("lib"),
+        lambda said: said["packages"]["lib"].update(sha256="0" * 64),
+        lambda said: said["suites"].update(bookworm="20000101T000000Z"),
+        lambda said: said["asked"].update(present={"app": "1"}),
+        lambda said: said.pop("digest"),
+    ],
+)
+def test_a_closure_that_was_changed_by_hand_is_refused(
+    settings: Settings, change: Callable[[dict[str, Any]], object]
+) -> None:
+    write(recipe("app"), settings)
+    assert changed(settings, change).reason == "the lock is damaged: it was changed by hand"
+
+
+@pytest.mark.parametrize("name", ["../evil", "App", "a", "a b", "-o=x", ""])
+def test_a_name_that_is_none_is_refused(settings: Settings, name: str) -> None:
+    write(recipe("app"), settings)
+    error = changed(settings, lambda said: said["packages"].update({name: said["packages"]["lib"]}))
+    assert f"{name!r} is no name of a package" in error.reason
+
+
+def test_a_lock_that_does_not_hold_what_it_answers_is_refused(settings: Settings) -> None:
+    write(recipe("app"), settings)
+    file = settings.locks_dir / "it.json"
+    whole = read_lock(file, "it")
+    file.write_text(str(replace(whole, packages={"lib": whole.packages["lib"]})))
+    with pytest.raises(LockError, match=r"does not hold what it was asked for: app$"):
+        deb.plan(recipe("app"), None, Project(settings, {}))
 
 
 @pytest.mark.parametrize("closure", [True, False])

@@ -48,13 +48,14 @@ def asking(site: Site, *packages: str, name: str = "asking") -> Recipe:
 
 def pin(site: Site, recipe: Recipe, packages: Mapping[str, bytes]) -> None:
     """Publish packages and lock them as the recipe's closure."""
+    asked, sources = native.question(recipe, site.project)
     pinned = {}
-    for name, content in sorted(packages.items()):
+    others = {name: deb_bytes(Entry(f"./usr/lib/of-{name}", b"")) for name in asked}
+    for name, content in sorted((others | dict(packages)).items()):
         path = f"pool/{name}_1.0_amd64.deb"
         site.registry.put(f"/debian/{path}", content)
         sha = hashlib.sha256(content).hexdigest()
         pinned[name] = Pinned("1.0", "amd64", "bookworm", path, sha, len(content))
-    asked, sources = native.question(recipe, site.project)
     lock = DebLock({"bookworm": "20250101T000000Z"}, pinned, asked=Asked.of(asked, sources))
     debs_file(recipe, site.project.settings).write_text(str(lock))
 
@@ -98,6 +99,19 @@ def test_a_lock_for_other_packages_is_stale(site: Site) -> None:
     assert caught.value.hint == "sealift lock asking"
 
 
+def test_a_closure_that_lost_a_package_is_refused(site: Site) -> None:
+    compiler(site)
+    recipe = asking(site, "libown-dev")
+    pin(site, recipe, PACKAGES)
+    file = debs_file(recipe, site.project.settings)
+    document = json.loads(file.read_text())
+    del document["packages"]["libown1"]
+    file.write_text(json.dumps(document))
+    with pytest.raises(LockError, match="changed by hand") as caught:
+        native.load(recipe, site.project)
+    assert caught.value.hint == "sealift lock asking"
+
+
 def test_equal_closures_are_one_root_and_others_are_not(site: Site) -> None:
     compiler(site)
     one, two = asking(site, "libown-dev"), asking(site, "libown-dev", name="two")
@@ -130,7 +144,7 @@ def test_the_root_is_laid_merged_pruned_and_says_whose_library_is_whose(
         said = about(root)
     place = f"{LIBRARY.removeprefix('./')}/libown.so.1.2"
     assert said["libraries"] == {place: "libown1"}
-    assert said["packages"] == {"libown-dev": "1.0", "libown1": "1.0"}
+    assert said["packages"].keys() == {*native.question(recipe, site.project)[0], "libown1"}
     assert "asking" not in json.dumps(said)
 
 
