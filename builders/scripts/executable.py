@@ -30,7 +30,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
 from builders.scripts.one_file import fit_pex, join
 from builders.scripts.pure_wheel import is_native, purify
-from builders.scripts.zips import write
+from builders.scripts.zips import rewrite, write
 
 SHEBANG = "/usr/bin/env python3"
 START = """\
@@ -192,6 +192,8 @@ def run_shiv(site: Path, target: Path, *, tools: str, entry: str) -> None:
     done = subprocess.run([*argv, "--output-file", str(target)], check=False)
     if done.returncode != 0:
         sys.exit("shiv could not make the archive")
+    # shiv packs its own files in the order in which their folder is listed.
+    rewrite(target)
 
 
 def runtime_of(python: Path, wheels: dict[str, Path], pure: list[str]) -> dict[str, Path | bytes]:

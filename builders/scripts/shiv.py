@@ -35,6 +35,7 @@ from builders.scripts.service import (
     refuse_reserved,
     write_json,
 )
+from builders.scripts.zips import rewrite
 
 
 def main(
@@ -88,6 +89,8 @@ def run_shiv(target: Path, *, tools: str, sources: list[Path], function: str | N
     done = subprocess.run([*argv, "--output-file", str(target)], check=False)
     if done.returncode != 0:
         sys.exit("shiv could not make the archive")
+    # shiv packs its own files in the order in which their folder is listed.
+    rewrite(target)
 
 
 def version_of(python: list[str]) -> tuple[int, ...]:

@@ -40,6 +40,20 @@ def write(target: Path, members: Mapping[str, Path | bytes]) -> None:
             archive.writestr(info, data, compresslevel=LEVEL)
 
 
+def rewrite(file: Path) -> None:
+    """Write an archive again, its members sorted by name; what stands before them stays."""
+    with zipfile.ZipFile(file) as archive:
+        members = sorted(archive.infolist(), key=lambda info: info.filename)
+        start = min(info.header_offset for info in members)
+        packed = [(info, archive.read(info)) for info in members]
+    prefix = file.read_bytes()[:start]
+    with file.open("wb") as stream:
+        stream.write(prefix)
+        with zipfile.ZipFile(stream, "w") as archive:
+            for info, data in packed:
+                archive.writestr(info, data, compresslevel=LEVEL)
+
+
 def member(name: str, mode: int = 0o100644) -> zipfile.ZipInfo:
     """Make the head of a member that says nothing of when and where it was written."""
     info = zipfile.ZipInfo(name, EPOCH)

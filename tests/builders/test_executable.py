@@ -199,6 +199,28 @@ def test_an_archive_says_nothing_of_when_it_was_written(tmp_path: Path) -> None:
     assert modes == {"a/run": "0o100755", "b": "0o100644", "l": "0o120777"}
 
 
+def test_an_archive_is_the_same_in_whatever_order_it_was_packed(tmp_path: Path) -> None:
+    members = {"_bootstrap/b.py": b"b" * 99, "_bootstrap/a.py": b"a", "__main__.py": b"main"}
+    for name, order in (("one", list(members)), ("two", sorted(members))):
+        with (tmp_path / name).open("wb") as stream:
+            stream.write(b"#!/usr/bin/env python3\n")
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                for each in order:
+                    archive.writestr(zips.member(each, 0o100755), members[each])
+        (tmp_path / name).chmod(0o755)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert one.read_bytes() != two.read_bytes()
+    for file in (one, two):
+        zips.rewrite(file)
+    assert one.read_bytes() == two.read_bytes()
+    assert one.read_bytes().startswith(b"#!/usr/bin/env python3\nPK")
+    assert one.stat().st_mode & 0o777 == 0o755
+    with zipfile.ZipFile(one) as archive:
+        assert archive.testzip() is None
+        assert {info.filename: archive.read(info) for info in archive.infolist()} == members
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100755}
+
+
 def test_a_shifted_archive_is_read_where_it_stands(tmp_path: Path) -> None:
     zips.write(tmp_path / "a.zip", {"a": b"x", "b": b"y"})
     data = (tmp_path / "a.zip").read_bytes()

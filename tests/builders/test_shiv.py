@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,6 +111,13 @@ def test_two_builds_make_the_same_bytes(site: Site, store: LocalStore) -> None:
     result = site.build(store, "app", check=True)
     assert result.ok, reasons(result)
     assert "app" in result.checked
+
+
+def test_the_archives_members_do_not_lie_as_a_folder_was_listed(path: Path) -> None:
+    with zipfile.ZipFile(path / "app.pyz") as archive:
+        names = [info.filename for info in archive.infolist()]
+    assert "_bootstrap/__init__.py" in names
+    assert names == sorted(names)
 
 
 def test_what_deploy_must_know_is_that_of_a_pex(path: Path) -> None:
