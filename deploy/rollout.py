@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from store.errors import Error
-
 
 class Stage(Enum):
     """What has been reached. A stage from `INTENDED` on is in the head's journal."""
@@ -86,10 +84,8 @@ TABLE = {
 }
 
 
-class NoSuchTransitionError(Error):
-    """An event that cannot happen in a stage."""
-
-    slug = "no-such-transition"
+class NoSuchTransitionError(RuntimeError):
+    """An event that cannot happen in a stage: a bug, and nothing that an operator can act on."""
 
 
 def advance(stage: Stage, happening: Happening) -> Stage:

@@ -62,9 +62,38 @@ def test_this_system_s_glibc_is_that_of_its_own_programs() -> None:
     assert said.split() == ["glibc", fit.glibc()]
 
 
-def test_without_getconf_the_interpreter_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_getconf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "ASK", ("/nowhere/getconf", "GNU_LIBC_VERSION"))
-    assert fit.glibc() == str(os.confstr("CS_GNU_LIBC_VERSION")).split()[1]
+
+
+@pytest.mark.usefixtures("no_getconf")
+def test_without_getconf_the_system_s_library_tells() -> None:
+    said = subprocess.check_output(["getconf", "GNU_LIBC_VERSION"], text=True)
+    assert said.split() == ["glibc", fit.glibc()]
+
+
+@pytest.mark.usefixtures("no_getconf")
+def test_the_interpreter_s_own_glibc_is_not_the_system_s(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: "glibc 99.0")
+    banner = b"GNU C Library (Some GLIBC 2.31-0+x9) stable release version 2.31.\n"
+    (tmp_path / "libc.so.6").write_bytes(b"\x7fELF\0GLIBC_2.99\0" + banner + b"\0")
+    monkeypatch.setattr(fit, "PLACES", (tmp_path / "missing", tmp_path / "libc.so.6"))
+    assert fit.glibc() == "2.31"
+
+
+@pytest.mark.usefixtures("no_getconf")
+def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libc.so.6").write_bytes(b"\x7fELF")
+    monkeypatch.setattr(fit, "PLACES", (tmp_path / "libc.so.6",))
+    assert fit.glibc() == fit.UNTOLD
+    fit.check(EMPTY, fit.UNTOLD, where="head1")
+    with pytest.raises(GlibcTooOldError, match="cannot be told") as caught:
+        fit.check(wants(api="2.36"), fit.UNTOLD, where="head1")
+    assert caught.value.got is None
+    assert "getconf" in str(caught.value.hint)
 
 
 def test_a_system_with_another_c_library_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
