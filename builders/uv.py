@@ -38,6 +38,8 @@ _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bu
 _NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _FLOORS = (17, 28, *range(31, 41))
 """The glibc minors that uv knows; it is asked for the nearest below, and we choose exactly."""
+_RUNTIME = "libgcc_s.so.1"
+"""The library that uv takes from where it runs, and that a machine with glibc alone lacks."""
 _PATIENCE = 600.0
 """Seconds."""
 _YANKED = re.compile(r"`([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?")
@@ -179,6 +181,10 @@ def _environment(home: Path) -> dict[str, str]:
     if bundle and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & kept.keys():
         # uv has a list of authorities of its own; a site's own one is in the system's.
         kept["SSL_CERT_FILE"] = bundle
+    libraries = Path(sys.prefix, "lib")
+    if (libraries / _RUNTIME).is_file():
+        # An interpreter that brings it brings it for what runs beside it.
+        kept["LD_LIBRARY_PATH"] = str(libraries)
     return {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **kept}
 
 
