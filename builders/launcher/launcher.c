@@ -115,6 +115,9 @@ static _Noreturn void start(const char *tree, int argc, char **argv)
 int main(int argc, char **argv)
 {
     char tree[PATH_SIZE];
+    /* This file is read by it, and libraries that lie beside an interpreter are found by it. */
+    if (access("/proc/self/exe", F_OK) != 0)
+        fail("mount -t proc proc /proc", "/proc is not mounted");
     if (!find_tree(tree))
         make_tree(tree);
     start(tree, argc, argv);

@@ -8,6 +8,8 @@
 
 enum { PATH_SIZE = 4096 }; /* bytes, with the NUL: what Linux takes as a path */
 
+#define COUNT ".files" /* in a tree: how many files were laid, without bytecode */
+
 /* What the file carries behind its ELF part: two zip archives, the interpreter's and a PEX. */
 struct stamp {
     char mark[16];     /* by these bytes the build finds the stamp, to fill in the rest */
@@ -33,10 +35,10 @@ bool find_tree(char *tree);
 /* place.c: open a new folder for a tree, and say where the tree shall be in the end. */
 int begin_tree(char *fresh, char *tree);
 /* place.c: give a finished tree its name; of two that finish at once the first is kept. */
-void finish_tree(const char *fresh, const char *tree);
+void finish_tree(const char *fresh, char *tree);
 void remove_tree(const char *path);
 
-/* unpack.c: lay all that this file carries in an open folder. */
+/* unpack.c: lay all that this file carries in an open folder, and the count of files. */
 void unpack(int folder);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * Where trees lie: in a folder of the user's own that nobody else can write to. A tree appears
- * there by one rename, so a folder with its name is whole; what is being made has another name and
- * is held by a lock, and what nobody holds any more is swept by the next who makes one.
+ * Where trees lie: in a folder of the user's own that nobody else can write to, nor replace one
+ * above it. A tree appears there by one rename, so a folder with its name was whole; one that lost
+ * files since is made again. What is being made has another name and is held by a lock, and what
+ * nobody holds any more is swept by the next who makes one.
  */
 
 #define _GNU_SOURCE
@@ -20,10 +21,15 @@
 
 #include "launcher.h"
 
+#define BYTECODE "__pycache__"
 #define FRESH ".new-"
 #define MEGABYTE 1000000
 
-enum { PLACES = 4, OPEN_FILES = 16 };
+enum {
+    PLACES = 4,
+    OPEN_FILES = 16,
+    UNNAMED = 65534, /* whom a user namespace shows for owners that it has no number for */
+};
 
 static const char *absolute(const char *variable)
 {
@@ -56,40 +62,108 @@ static bool place(unsigned which, char *path)
     return true;
 }
 
-/* Say what is wrong with a folder to start programs from; NULL if nothing is. */
-static const char *fault_of(const char *path)
+static bool others_write(const struct stat *seen)
 {
-    struct stat link, folder, above;
-    char parent[PATH_SIZE];
-    spell(parent, "%s/..", path);
-    if (lstat(path, &link) != 0 || stat(path, &folder) != 0 || stat(parent, &above) != 0)
+    /* A group that has its user's number is that user's own, as many systems make one for each. */
+    bool own = seen->st_uid == geteuid() && seen->st_gid == geteuid();
+    return (seen->st_mode & S_IWOTH) || ((seen->st_mode & S_IWGRP) && !own);
+}
+
+/* Say why somebody else could replace what lies below a folder; NULL if nobody could. */
+static const char *fault_above(const char *path)
+{
+    struct stat seen;
+    if (lstat(path, &seen) != 0)
         return strerror(errno);
-    if (!S_ISDIR(folder.st_mode))
-        return "it is no folder";
-    if (link.st_uid != geteuid() || folder.st_uid != geteuid())
-        return "it belongs to somebody else";
-    if (folder.st_mode & (S_IWGRP | S_IWOTH))
-        return "others can write to it";
-    if ((above.st_mode & S_IWOTH) && !(above.st_mode & S_ISVTX))
+    if (seen.st_uid != 0 && seen.st_uid != geteuid() && seen.st_uid != UNNAMED)
+        return "a folder above it belongs to somebody else";
+    if (others_write(&seen) && !(seen.st_mode & S_ISVTX))
         return "others can replace it";
     return NULL;
 }
 
+/* Say what is wrong with a folder to start programs from; NULL if nothing is. Its path must be free
+   of links. From the root down, each folder can be changed by none but root and the user, so its
+   name leads to the next one from then on, and what is found here stays true. */
+static const char *fault_of(char *path)
+{
+    struct stat folder;
+    const char *fault = fault_above("/");
+    for (char *slash = path; fault == NULL && (slash = strchr(slash + 1, '/')) != NULL;) {
+        *slash = '\0';
+        fault = fault_above(path);
+        *slash = '/';
+    }
+    if (fault != NULL)
+        return fault;
+    if (lstat(path, &folder) != 0)
+        return strerror(errno);
+    if (!S_ISDIR(folder.st_mode))
+        return "it is no folder";
+    if (folder.st_uid != geteuid())
+        return "it belongs to somebody else";
+    if (folder.st_mode & (S_IWGRP | S_IWOTH))
+        return "others can write to it";
+    return NULL;
+}
+
+/* Follow the links in a folder's path, and say what is wrong with it. */
+static const char *settle(char *path)
+{
+    char real[PATH_SIZE];
+    if (realpath(path, real) == NULL)
+        return strerror(errno);
+    spell(path, "%s", real);
+    return strcmp(path, "/") == 0 ? "it holds all of the machine" : fault_of(path);
+}
+
+/* Count the files below an open folder, which is closed then; bytecode can be missing. */
+static unsigned long count_files(int folder)
+{
+    unsigned long count = 0;
+    DIR *entries = folder < 0 ? NULL : fdopendir(folder);
+    if (entries == NULL)
+        return 0;
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        struct stat seen;
+        const char *name = entry->d_name;
+        bool inner = entry->d_type == DT_DIR;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, BYTECODE) == 0)
+            continue;
+        if (entry->d_type == DT_UNKNOWN) /* some file systems do not say */
+            inner = fstatat(folder, name, &seen, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(seen.st_mode);
+        if (inner)
+            count += count_files(
+                openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        else
+            count++;
+    }
+    closedir(entries);
+    return count;
+}
+
+/* Tell whether a tree has all its files. What sweeps old files away takes some and leaves others,
+   and no interpreter can say what it lacks when that is a part of itself. */
 static bool is_whole(const char *tree)
 {
     char path[PATH_SIZE];
-    spell(path, "%s/" NAME ".py", tree);
-    if (access(path, R_OK) != 0)
+    unsigned long laid;
+    spell(path, "%s/" COUNT, tree);
+    FILE *file = fopen(path, "re");
+    bool known = file != NULL && fscanf(file, "%lu", &laid) == 1;
+    if (file != NULL)
+        fclose(file);
+    if (!known)
         return false;
-    spell(path, "%s/python/bin/python3", tree);
-    return access(path, X_OK) == 0;
+    int folder = open(tree, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return count_files(folder) > laid; /* and the count itself */
 }
 
 bool find_tree(char *tree)
 {
     char path[PATH_SIZE];
     for (unsigned which = 0; which < PLACES; which++) {
-        if (!place(which, path) || fault_of(path) != NULL)
+        if (!place(which, path) || settle(path) != NULL)
             continue;
         spell(tree, "%s/%s", path, stamp.digest);
         if (fault_of(tree) == NULL && is_whole(tree))
@@ -161,7 +235,7 @@ static int open_fresh(char *path, char *fresh, const char **reason)
     static char room[128];
     struct statvfs disk;
     make_folders(path);
-    *reason = fault_of(path);
+    *reason = settle(path);
     if (*reason != NULL)
         return -1;
     sweep(path);
@@ -208,7 +282,7 @@ int begin_tree(char *fresh, char *tree)
     fail("name a folder of your own: " CACHE_VARIABLE "=FOLDER", "nowhere to unpack to%s", tried);
 }
 
-void finish_tree(const char *fresh, const char *tree)
+void finish_tree(const char *fresh, char *tree)
 {
     if (rename(fresh, tree) == 0)
         return;

@@ -10,8 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +19,7 @@
 
 #include "launcher.h"
 
+#define BYTECODE "__pycache__/"
 #define DISTRIBUTIONS ".deps/"
 #define PREFIX ".prefix/"
 
@@ -43,6 +44,7 @@ struct member {
 };
 
 static const uint8_t *bytes; /* the whole file */
+static unsigned long laid;   /* how many files and links there are, without bytecode */
 
 static uint32_t number(const uint8_t *at, int width)
 {
@@ -74,8 +76,6 @@ static void open_self(void)
 {
     struct stat seen;
     int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (file < 0) /* no /proc: the name that the kernel was given may still lead here */
-        file = open((const char *)getauxval(AT_EXECFN), O_RDONLY | O_CLOEXEC);
     if (file < 0 || fstat(file, &seen) != 0)
         fail(NULL, "this file cannot be read: %s", strerror(errno));
     if (stamp.end == 0 || (uint64_t)seen.st_size != stamp.end)
@@ -213,6 +213,7 @@ static void lay(int folder, const char *path, const struct member *member)
 {
     if (!stays(path))
         damaged();
+    laid += strstr(path, BYTECODE) == NULL;
     if (S_ISLNK(member->mode)) {
         lay_link(folder, path, member);
         return;
@@ -280,10 +281,21 @@ static void lay_archive(int folder, uint64_t end, bool (*place)(const char *, ch
     }
 }
 
+static void lay_count(int folder)
+{
+    char text[32];
+    int length = snprintf(text, sizeof text, "%lu\n", laid);
+    int file = create(folder, COUNT, 0644);
+    write_all(file, (const uint8_t *)text, (size_t)length, COUNT);
+    if (close(file) != 0)
+        cannot_lay(COUNT);
+}
+
 void unpack(int folder)
 {
     open_self();
     lay_archive(folder, stamp.pex, place_of_runtime);
     lay_archive(folder, stamp.end, place_of_pex);
+    lay_count(folder);
     munmap((void *)(uintptr_t)bytes, stamp.end);
 }

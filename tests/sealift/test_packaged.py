@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builders.linkage import elf_files, missing
 from builders.scripts.one_file import MARK
 from tests.builders.workbench import works
-from tests.sealift.packaged import SEALIFT, Artefact, bare_root, build, run, run_bare, tiny
+from tests.sealift.packaged import (
+    REPOSITORY,
+    SEALIFT,
+    Artefact,
+    bare_root,
+    build,
+    run,
+    run_bare,
+    tiny,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +88,39 @@ def test_a_machine_with_glibc_and_nothing_else(artefact: Artefact, tmp_path: Pat
     assert "Commands:" in run_bare(root, "--help").stdout
     listed = run_bare(root, "list")
     assert (listed.returncode, listed.stdout.split()[:2]) == (0, ["base", "deb"]), listed.stderr
-    assert tree.stat() == made
+    now = tree.stat()
+    assert (now.st_ino, now.st_ctime_ns) == (made.st_ino, made.st_ctime_ns)
     shutil.rmtree(tree)
+
+
+def test_a_machine_with_glibc_and_nothing_else_locks(artefact: Artefact, tmp_path: Path) -> None:
+    root = bare_root(artefact, tmp_path / "root")
+    recipes = REPOSITORY / "recipes"
+    for name in ("patchelf", "python-3.11"):
+        shutil.copy(recipes / "toolchains" / f"{name}.yaml", root / "site" / "recipes")
+    small = "kind: env\nrequirements: [packaging]\n"
+    (root / "site" / "recipes" / "small.yaml").write_text(small)
+    nobody = "mirrors: {pypi_index: 'http://127.0.0.1:9/simple'}\n"
+    (root / "site" / "sealift.yaml").write_text(f"sources: .\n{nobody}")
+    done = run_bare(root, "lock", "small")
+    # It is uv's own word that nobody is there: the program runs.
+    assert "libgcc_s" not in done.stderr
+    assert "http://127.0.0.1:9/simple/packaging/" in done.stderr
+    shutil.rmtree(root / "home" / ".cache")
+
+
+def test_all_that_is_carried_needs_glibc_and_itself_alone(unpacked: Path) -> None:
+    (tree,) = (path for path in unpacked.iterdir() if not path.name.startswith("."))
+    files = elf_files([tree])
+    assert str(tree / "python" / "bin" / "uv") in files
+    assert missing(files, tree / "python") == []
+
+
+def test_without_proc_that_is_said(artefact: Artefact, tmp_path: Path) -> None:
+    root = bare_root(artefact, tmp_path / "root")
+    done = run_bare(root, "--version", more=["--tmpfs", "/proc"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0] == "sealift: /proc is not mounted"
 
 
 def test_a_home_that_cannot_be_written(artefact: Artefact, tmp_path: Path) -> None:
@@ -225,6 +266,72 @@ def test_a_tree_that_lost_parts_is_made_again(artefact: Artefact, tmp_path: Path
     assert run(one, env=env(cache)).returncode == 0
     assert (tree / "sealift.py").read_text() == "start\n"
     assert trees(cache) == [tree.name]
+
+
+@pytest.mark.parametrize("lost", ["**/click", "lib/*/encodings", "lib/*/lib-dynload", "bin/uv"])
+def test_a_tree_that_a_sweeper_went_through_is_made_again(
+    artefact: Artefact, unpacked: Path, cache: Path, lost: str
+) -> None:
+    shutil.copytree(unpacked, cache, symlinks=True)
+    (tree,) = (path for path in cache.iterdir() if not path.name.startswith("."))
+    (place,) = (tree / "python").glob(lost)
+    subprocess.run(["rm", "-r", place], check=True)
+    for _ in range(2):
+        done = run(artefact.one, "--help", env=env(cache))
+        assert (done.returncode, done.stderr) == (0, "")
+    assert place.exists()
+    assert trees(cache) == [tree.name]
+
+
+def test_a_tree_that_only_lost_bytecode_is_kept(artefact: Artefact, tmp_path: Path) -> None:
+    code = {"python/lib/__pycache__/a.pyc": b"a", "python/lib/a.py": b""}
+    one, cache = tiny(artefact.launcher, tmp_path / "one", runtime=code), tmp_path / "cache"
+    assert run(one, env=env(cache)).returncode == 0
+    (tree,) = cache.iterdir()
+    shutil.rmtree(tree / "python" / "lib" / "__pycache__")
+    assert run(one, env=env(cache)).returncode == 0
+    assert not (tree / "python" / "lib" / "__pycache__").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "says"),
+    [
+        (0o777, 0, "others can replace it"),
+        (0o770, 12345, "others can replace it"),
+        (0o1777, 0, None),
+        (0o755, 12345, None),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_below_one_that_others_write_to(
+    artefact: Artefact, tmp_path: Path, mode: int, owner: int, says: str | None
+) -> None:
+    one, above = tiny(artefact.launcher, tmp_path / "one"), tmp_path / "above"
+    cache = above / "between" / "cache"
+    cache.parent.mkdir(parents=True)
+    os.chown(above, 0, owner)
+    above.chmod(mode)
+    done = run(one, env=env(cache))
+    assert (done.returncode == 0) == (says is None), done.stderr
+    assert says is None or f"{cache}: {says}" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_below_that_of_somebody_else(artefact: Artefact, tmp_path: Path) -> None:
+    one, above = tiny(artefact.launcher, tmp_path / "one"), tmp_path / "above"
+    above.mkdir()
+    os.chown(above, 12345, 0)
+    (tmp_path / "link").symlink_to(above)
+    done = run(one, env=env(tmp_path / "link" / "cache"))
+    assert f"{above}/cache: a folder above it belongs to somebody else" in done.stderr
+
+
+@pytest.mark.parametrize("root", ["/", "//", "/usr/.."])
+def test_the_root_of_all_is_no_place(artefact: Artefact, tmp_path: Path, root: str) -> None:
+    one = tiny(artefact.launcher, tmp_path / "one")
+    done = run(one, env={"SEALIFT_CACHE": root})
+    assert done.returncode == 1
+    assert "  at        /: it holds all of the machine" in done.stderr
 
 
 @pytest.mark.parametrize(
