@@ -176,7 +176,7 @@ def _check_engines(recipe: Recipe, source: SourceTree, node: str) -> None:
             where=str(source.root / MANIFEST),
             expected=f"node {wanted}",
             got=f"{recipe.inputs['node']}: {node}",
-            hint="name another toolchain under `inputs: {node: …}`",
+            hint='name a Node that it runs on, in the recipe: `node: "20"`, say',
         )
 
 

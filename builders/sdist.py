@@ -29,7 +29,7 @@ from builders.python_pins import Sdist
 from builders.requirements import name_of, normalise
 from builders.sandbox import EPOCH, INSIDE
 from builders.scripts.extract import DIRECTORY
-from builders.sdist_archive import opened
+from builders.sdist_archive import SdistError, opened
 from builders.sdist_faults import MissingRequirementError, OutsideError, cause_of
 from builders.step import Step
 from builders.tree import Policy, Tree
@@ -61,7 +61,7 @@ _ANSWER = 1 << 20
 class SdistBuildError(BuildError):
     """A build that ended well and did not make the one wheel that it should."""
 
-    slug = "bad-sdist"
+    slug = "bad-wheel-built"
 
 
 def placed(
@@ -101,6 +101,7 @@ def build(build: Build) -> None:
 
     Raises:
         ArchiveError: the sdist is damaged, or holds what must not be unpacked.
+        SdistError: it holds more than one folder.
         NetworkError: its build reaches for the network.
         OutsideError: its build writes outside its folder.
         MissingRequirementError: its build asks for what the lock does not pin.
@@ -239,7 +240,7 @@ def _unpack(build: Build) -> Path:
     tops = sorted({name.partition("/")[0] for name in tree.kinds} - {""})
     if len(tops) != 1 or tree.kinds[tops[0]] != DIRECTORY:
         reason = f"{filename} does not hold one folder and nothing beside it"
-        raise SdistBuildError(reason, where=build.step.title, got=", ".join(tops[:5]))
+        raise SdistError(reason, where=build.step.title, got=", ".join(tops[:5]))
     for name in tree.kinds:
         # What is newer than what must not depend on the order in which it was unpacked.
         os.utime(f"{tree.root}/{name}", (EPOCH, EPOCH), follow_symlinks=False)

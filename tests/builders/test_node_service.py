@@ -298,6 +298,7 @@ def test_a_node_that_the_service_does_not_run_on_is_refused(tmp_path: Path, tree
     with pytest.raises(ProjectError, match="does not run on the Node of its recipe") as caught:
         planned(tmp_path, tree, engines={"node": ">=22"})
     assert (caught.value.expected, caught.value.got) == ("node >=22", "node-20: 20.20.2")
+    assert '`node: "' in str(caught.value.hint)
     assert planned(tmp_path, tree, engines={"node": "^20 || >=22"})[-1].key == "web"
 
 

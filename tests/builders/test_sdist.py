@@ -13,6 +13,7 @@ from builders.archive import ArchiveError
 from builders.check import DifferenceError
 from builders.fetch import MismatchError
 from builders.sdist import SdistBuildError
+from builders.sdist_archive import SdistError
 from builders.sdist_faults import MissingRequirementError, NetworkError, OutsideError
 from store.local import LocalStore
 from tests.builders.debs import HARDLINK, SYMLINK, Entry
@@ -217,6 +218,8 @@ def test_one_wheel_of_the_right_package_must_come_of_it(
     error = refusal(yard.build(yard.pin(make_sdist(body=body))), SdistBuildError)
     assert told in error.reason
     assert error.got == got
+    # What is wrong is the build, and not an input of ours.
+    assert (error.slug, error.exit_code) == ("bad-wheel-built", 1)
 
 
 def test_a_wheel_that_is_another_inside_is_refused(yard: Yard) -> None:
@@ -326,7 +329,7 @@ def test_a_hostile_archive_is_refused_with_its_member(yard: Yard, more: Entry, t
 
 def test_a_second_folder_beside_its_own_is_refused(yard: Yard) -> None:
     pinned = yard.pin(make_sdist(more=[Entry("evil/x", b"x")]))
-    error = refusal(yard.build(pinned), SdistBuildError)
+    error = refusal(yard.build(pinned), SdistError)
     assert error.got == "evil, small-1.0"
 
 
