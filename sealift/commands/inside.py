@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import click
 
+from builders.logs import plain
 from sealift.complete import recipe_names
 from sealift.options import as_json
 from sealift.output import write_file
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from builders.audit import Finding, Report
+    from builders.audit import Finding, Package, Report
     from sealift.site import Location, Site
     from store.path import StorePath
 
@@ -29,6 +32,8 @@ _WIDTH = 8
 _SHOWN = 6
 _FACT = "sealift:storePath"
 _CARRIED = "sealift:carried"
+_FROM_SOURCES = ("Debian", "Ubuntu")
+"""Ecosystems whose advisories name what packages are made from."""
 ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian"}
 """Type of package URL → its name for people."""
 
@@ -202,14 +207,21 @@ def _source(said: Mapping[str, Any]) -> str:
     required=True,
     help="OSV JSON: one file, a folder of them, or a zip as OSV publishes it.",
 )
+@click.option("--runtime", is_flag=True, help="What only helped to build is shown, and no more.")
 @as_json
 @click.pass_obj
 def audit(
-    location: Location, names: tuple[str, ...], *, places: tuple[Path, ...], as_json: bool
+    location: Location,
+    names: tuple[str, ...],
+    *,
+    places: tuple[Path, ...],
+    runtime: bool,
+    as_json: bool,
 ) -> int:
     """Match what was built last with advisories that you bring; the release by default.
 
-    Exits with 1 if something is affected. Nothing is fetched.
+    Exits with 1 if something is affected; with --runtime, if something that runs is. Nothing is
+    fetched.
     """
     from builders import advisories
     from builders.audit import audit as match
@@ -219,11 +231,22 @@ def audit(
         bills = {name: _load(find_bill(site, name)) for name in names or (site.release(),)}
     found = [package for name, bill in bills.items() for package in packages(bill, name)]
     report = match(found, (each for place in places for each in advisories.read(place)))
+    if report.packages and not report.looked_at:
+        raise advisories.AdvisoryError(
+            f"nothing was looked at: no advisories for any of {report.packages} packages",
+            where=", ".join(map(str, places)),
+            expected=", ".join(report.uncovered) or None,
+        )
     if as_json:
         click.echo(json.dumps(_record(report)))
     else:
         _show(report)
-    return 1 if report.findings else 0
+    counted = (e for e in report.findings if not (runtime and _only_builds(e)))
+    return 1 if any(counted) else 0
+
+
+def _only_builds(found: Finding) -> bool:
+    return found.package.scope == "excluded"
 
 
 def _record(report: Report) -> dict[str, Any]:
@@ -233,6 +256,8 @@ def _record(report: Report) -> dict[str, Any]:
         "withdrawn": report.withdrawn,
         "uncovered": dict(report.uncovered),
         "by_commit": list(report.by_commit),
+        "unmatched": {name: list(rows) for name, rows in report.unmatched.items()},
+        "unidentified": list(report.unidentified),
         "findings": [_finding(each) for each in report.findings],
     }
 
@@ -251,33 +276,51 @@ def _finding(found: Finding) -> dict[str, Any]:
         "purl": package.purl,
         "scope": package.scope,
         "fixed": list(found.fixed),
+        "unclear": list(found.unclear),
         "in": list(package.members),
     }
 
 
 def _show(report: Report) -> None:
+    alike: dict[Finding, list[Package]] = defaultdict(list)
     for found in report.findings:
-        click.echo("\n".join(_lines(found)))
+        package = replace(found.package, purl="", scope="", members=())
+        alike[replace(found, package=package)].append(found.package)
+    for found, packages in alike.items():
+        click.echo("\n".join(_lines(found, packages)))
     affected = len({found.package.purl for found in report.findings})
     sys.stdout.flush()
     for line in (
         f"{report.packages} packages, {report.advisories} advisories: {affected} affected",
         *_gaps(report),
     ):
-        click.echo(line, err=True)
+        click.echo(plain(line), err=True)
 
 
-def _lines(found: Finding) -> Iterable[str]:
-    from builders.logs import plain
-
+def _lines(found: Finding, packages: Iterable[Package]) -> Iterable[str]:
+    """Tell of one flaw in one thing; of a source, with all packages that were made from it."""
     package = found.package
     score = "" if found.score is None else f" {found.score:.1f}"
-    fixed = f"fixed in {', '.join(found.fixed)}" if found.fixed else "no fix"
-    only = " (only to build)" if package.scope == "excluded" else ""
+    what = f"{package.ecosystem} {package.name} {package.version}"
+    yield plain(f"{found.severity}{score}  {what}  {_fix(found)}")
     names = ", ".join((*found.ids, *found.aliases))
-    yield f"{found.severity}{score}  {package.ecosystem} {package.name} {package.version}  {fixed}"
     yield plain(f"    {names}{': ' if found.summary else ''}{found.summary}")
-    yield f"    in {', '.join(package.members)}{only}"
+    for each in packages:
+        spoken = _spoken(each.purl)
+        own = f"{spoken} " if package.ecosystem.startswith(_FROM_SOURCES) else ""
+        only = " (only to build)" if each.scope == "excluded" else ""
+        yield plain(f"    {own}in {', '.join(each.members)}{only}")
+
+
+def _fix(found: Finding) -> str:
+    if found.fixed:
+        return f"fixed in {', '.join(found.fixed)}"
+    return f"fix unclear: {', '.join(map(repr, found.unclear))}" if found.unclear else "no fix"
+
+
+def _spoken(purl: str) -> str:
+    """Give the name that stands in a package URL."""
+    return unquote(purl.partition("?")[0].rpartition("@")[0].rpartition("/")[2])
 
 
 def _gaps(report: Report) -> Iterator[str]:
@@ -285,5 +328,15 @@ def _gaps(report: Report) -> Iterator[str]:
     for ecosystem, count in report.uncovered.items():
         yield f"not looked at: {count} of {ecosystem}, for which no advisories were brought"
     if report.by_commit:
-        known = ", ".join(report.by_commit[:_SHOWN])
-        yield f"not looked at: {len(report.by_commit)} that speak of commits alone ({known})"
+        yield f"not looked at: {_few(report.by_commit)}: advisories that speak of commits alone"
+    for ecosystem, rows in report.unmatched.items():
+        yield f"not looked at: {_few(rows)}: {ecosystem} packages are matched with no advisories"
+    if report.unidentified:
+        rows = report.unidentified
+        known = "1 library" if len(rows) == 1 else f"{len(rows)} libraries"
+        yield f"not looked at: {known} inside wheels that nothing identifies: {_few(rows)}"
+
+
+def _few(rows: Sequence[str]) -> str:
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return f"{', '.join(rows[:_SHOWN])}{more}"

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from builders import advisories, cvss
 from builders.advisories import AdvisoryError, Affected, Range
-from builders.audit import Package, audit, is_affected, packages
+from builders.audit import Package, audit, packages
+from builders.ecosystems import canonical
 from builders.parts import Part, Scope
+from builders.ranges import is_affected
 from builders.sbom_document import document
 from builders.sbom_merge import join
 from builders.semver import precedence
@@ -95,6 +97,43 @@ class TestRanges:
     )
     def test_what_cannot_be_compared_counts_as_affected(self, version: str, said: Affected) -> None:
         assert is_affected(version, said)
+
+    def test_an_advisory_without_versions_is_about_all_of_them(self) -> None:
+        assert is_affected("1.0", affected("PyPI"))
+        assert is_affected("not a version", affected("Debian:12"))
+
+    @pytest.mark.parametrize(
+        ("said", "inside", "outside"),
+        [
+            (affected("PyPI", versions=["1.0"]), ["1.0", "1.0+cu118"], ["1.0.post1"]),
+            (affected("PyPI", versions=["1.0+a"]), ["1.0+a"], ["1.0", "1.0+b"]),
+            (affected("PyPI", ({"introduced": "0"}, {"last_affected": "1"})), ["1+a"], ["1.0.1+a"]),
+            (affected("PyPI", span("0", "1+fix")), ["1", "0.9+fix"], ["1+fix", "1.1"]),
+        ],
+    )
+    def test_local_versions_are_those_of_their_release(
+        self, said: Affected, inside: list[str], outside: list[str]
+    ) -> None:
+        assert [version for version in inside if not is_affected(version, said)] == []
+        assert [version for version in outside if is_affected(version, said)] == []
+
+    @pytest.mark.parametrize(
+        ("spelled", "name"),
+        [
+            ("pypi", "PyPI"),
+            ("NPM", "npm"),
+            ("debian:12", "Debian:12"),
+            ("Debian:bookworm", "Debian:12"),
+            ("Ubuntu:Pro:22.04:LTS", "Ubuntu:22.04:LTS"),
+            ("ubuntu:22.04", "Ubuntu:22.04:LTS"),
+            ("Ubuntu:Pro:FIPS:22.04:LTS", "Ubuntu:Pro:FIPS:22.04:LTS"),
+            ("Maven", "Maven"),
+            ("Debian", "Debian"),
+        ],
+    )
+    def test_ecosystems_have_one_spelling(self, spelled: str, name: str) -> None:
+        assert canonical(spelled) == name
+        assert canonical(name) == name
 
     def test_ranges_of_commits_say_nothing_of_versions(self) -> None:
         said = affected("PyPI", span("0", "9"))
@@ -195,6 +234,31 @@ class TestRead:
             list(advisories.read(tmp_path))
         assert caught.value.where == str(tmp_path / "b.json")
 
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            ({"id": 7}, "`id` has 7, which is not a text"),
+            ({"id": "a", "affected": ["x"]}, '`affected` has "x", which is not an object'),
+            ({"id": "a", "affected": {}}, "`affected` has {}, which is not a list"),
+            ({"id": "a", "affected": [{"package": "x"}]}, '`package` has "x", which is not an obj'),
+            ({"affected": []}, "'id' is missing"),
+            ({"id": "a", "severity": [7]}, "`severity` has 7, which is not an object"),
+        ],
+    )
+    def test_it_says_what_is_wrong(self, content: dict[str, Any], told: str) -> None:
+        with pytest.raises(AdvisoryError) as caught:
+            advisories.parse(content, "here")
+        assert told in caught.value.reason
+
+    def test_files_that_name_no_package_are_no_good_news(self, tmp_path: Path) -> None:
+        file = tmp_path / "a.json"
+        for said in ({"id": "a"}, {"id": "a", "affected": [{"ranges": []}]}):
+            file.write_text(json.dumps([said, said]))
+            with pytest.raises(AdvisoryError, match="name no package"):
+                list(advisories.read(file))
+        file.write_text(json.dumps([{"id": "a"}, OLD_FLASK]))
+        assert len(list(advisories.read(file))) == 2
+
     def test_a_damaged_member_of_a_zip_is_named(self, tmp_path: Path) -> None:
         file = tmp_path / "all.zip"
         with zipfile.ZipFile(file, "w") as archive:
@@ -222,8 +286,9 @@ class TestRead:
             archive.writestr("OSV-1.json", " " * 1001)
         (tmp_path / "all.json").write_text(" " * 1001)
         for name in ("all.zip", "all.json"):
-            with pytest.raises(AdvisoryError, match="larger than"):
+            with pytest.raises(AdvisoryError, match="larger than") as caught:
                 list(advisories.read(tmp_path / name))
+            assert "split" in str(caught.value.hint)
 
     def test_no_advisories_are_no_good_news(self, tmp_path: Path) -> None:
         (tmp_path / "list.json").write_text("[]")
@@ -267,6 +332,7 @@ PARTS = (
         facts={"source": "openssl", "sourceVersion": "3.0.22-1~deb12u2"},
     ),
     Part("rpm", "libXau", "1.0.9-3.el8", "almalinux"),
+    Part("library", "libwebp", "1.5.0", facts={"carried": "inside of a wheel"}),
 )
 
 
@@ -293,6 +359,7 @@ class TestAudit:
             "@vue/core": ("npm", "1.0.0"),
             "openssl": ("Debian:12", "3.0.22-1~deb12u2"),
             "libXau": ("rpm", "1.0.9-3.el8"),
+            "libwebp": ("unidentified", "1.5.0"),
         }
         members = {each.name: each.members for each in packages(bill(), "r")}
         assert members["flask"] == ("api", "web")
@@ -366,8 +433,20 @@ class TestAudit:
         report = run(by_commit)
         assert not report.findings
         assert report.by_commit == ("GIT-1",)
-        assert report.uncovered == {"Debian:12": 1, "npm": 1, "rpm": 1}
-        assert report.packages == 4
+        assert report.uncovered == {"Debian:12": 1, "npm": 1}
+        assert report.unmatched == {"rpm": ("libXau 1.0.9-3.el8",)}
+        assert report.unidentified == ("libwebp 1.5.0",)
+        assert (report.packages, report.looked_at) == (4, 1)
+
+    def test_an_advisory_without_ranges_is_not_one_of_commits(self) -> None:
+        said = osv("flask", "pypi")
+        said["affected"][0]["ranges"] = []
+        report = run(said)
+        assert (len(report.findings), report.by_commit) == (1, ())
+
+    def test_a_fix_that_is_no_version_is_told_as_such(self) -> None:
+        (found,) = run(osv("flask", "PyPI", {"introduced": "0"}, {"fixed": "the next"})).findings
+        assert (found.fixed, found.unclear) == ((), ("the next",))
 
     def test_the_nearest_fix_of_each_range(self) -> None:
         said = osv("flask", "PyPI")

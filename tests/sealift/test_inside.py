@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builders.contents import QUIET
 from builders.events import Event, EventKind
-from builders.parts import Part
+from builders.parts import Part, Scope
 from builders.sbom_document import document
 from builders.sbom_merge import join, spell
 from sealift import evaluation
@@ -143,6 +144,71 @@ class TestAudit:
         assert said["uncovered"] == {"npm": 1}
         (found,) = said["findings"]
         assert (found["ids"], found["package"], found["in"]) == (["GHSA-1"], "flask", ["api"])
+
+    def test_what_only_helped_to_build_is_left_out_if_asked(
+        self, site: Site, folder: Folder
+    ) -> None:
+        built(site, "api", replace(FLASK, scope=Scope.EXCLUDED))
+        file = self.advisories(folder, ADVISORY)
+        assert folder.run("audit", "api", "--advisories", file).returncode == 1
+        done = folder.run("audit", "api", "--advisories", file, "--runtime")
+        assert done.returncode == 0
+        assert "    in api (only to build)" in done.stdout.splitlines()
+
+    def test_packages_of_one_source_are_one_entry(self, site: Site, folder: Folder) -> None:
+        facts = {"source": "openssl", "sourceVersion": "3.0.1"}
+        where = {"arch": "amd64", "distro": "bookworm"}
+        names = ("openssl", "libssl3", "libstdc++6")
+        built(site, "api", *(Part("deb", n, "3.0.1", "debian", where, facts=facts) for n in names))
+        said = {
+            "id": "DSA-1",
+            "affected": [
+                {
+                    "package": {"ecosystem": "debian:12", "name": "openssl"},
+                    "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}],
+                }
+            ],
+        }
+        done = folder.run("audit", "api", "--advisories", self.advisories(folder, said))
+        assert done.stdout.splitlines() == [
+            "unknown  Debian:12 openssl 3.0.1  no fix",
+            "    DSA-1",
+            "    libssl3 in api",
+            "    libstdc++6 in api",
+            "    openssl in api",
+        ]
+
+    def test_what_no_advisory_can_name_is_told(self, site: Site, folder: Folder) -> None:
+        carried = {"carried": "inside of a wheel"}
+        built(
+            site,
+            "api",
+            FLASK,
+            Part("generic", "node", "20.20.2"),
+            Part("library", "libwebp", "1.5.0", facts=carried),
+            Part("file", "libblas.so", "", integrity=f"sha256-{'A' * 43}=", facts=carried),
+        )
+        file = self.advisories(folder, ADVISORY)
+        done = folder.run("audit", "api", "--advisories", file)
+        nothing = "inside wheels that nothing identifies"
+        assert done.stderr.splitlines() == [
+            "2 packages, 1 advisories: 1 affected",
+            "not looked at: node 20.20.2: generic packages are matched with no advisories",
+            f"not looked at: 2 libraries {nothing}: libblas.so, libwebp 1.5.0",
+        ]
+        said = json.loads(folder.run("audit", "api", "--advisories", file, "--json").stdout)
+        assert said["unmatched"] == {"generic": ["node 20.20.2"]}
+        assert said["unidentified"] == ["libblas.so", "libwebp 1.5.0"]
+        summary = folder.run("sbom", "api", "--summary").stdout.splitlines()
+        assert "carried      2  unknown 2" in summary
+
+    def test_an_audit_of_nothing_is_no_answer(self, folder: Folder, api: StorePath) -> None:
+        assert api
+        said = json.loads(json.dumps(ADVISORY).replace("PyPI", "Maven"))
+        done = folder.run("audit", "api", "--advisories", self.advisories(folder, said))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "nothing was looked at" in done.stderr
+        assert "[bad-advisories]" in done.stderr
 
     def test_nothing_affected_ends_with_0(self, folder: Folder, api: StorePath) -> None:
         assert api
