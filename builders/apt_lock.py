@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from builders.apt_base import question, read_base
+from builders.apt_base import base_file, question, read_base
 from builders.apt_solver import SOURCE, solve
 from builders.deb_sources import ARCHITECTURE, sources
 from builders.dpkg_status import RELATIONS
@@ -37,6 +37,7 @@ def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
 
     Raises:
         LockError: if there is no such base, a package is in no suite, or nothing fits.
+        StatusError: if the base system's file makes no sense.
         BadIndexError: if a mirror's index is not what it should be, or not signed.
     """
     settings = project.settings
@@ -48,6 +49,7 @@ def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
         architecture=ARCHITECTURE,
         fields=FIELDS,
         where=str(recipe.file),
+        status_file=str(base_file(recipe.options["base"], settings)),
     )
     asked = question(recipe, status, settings)
     present = found.asked.present if found.asked else {}

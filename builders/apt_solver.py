@@ -22,7 +22,7 @@ from builders.command import capture
 from builders.deb_index import read_index
 from builders.deb_pins import Asked, DebLock, LockError, Pinned, moment
 from builders.debian import BadIndexError, parse_packages
-from builders.dpkg_status import installed
+from builders.dpkg_status import StatusError, installed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from builders.deb_index import Index
     from builders.deb_sources import Source
     from builders.debian import Stanza, Version
+    from store.errors import Error
 
 SOURCE = "Source"
 TIMEOUT = 600.0
@@ -74,17 +75,20 @@ def solve(
     architecture: str = "amd64",
     fields: Collection[str] = (SOURCE,),
     where: str,
+    status_file: str | None = None,
 ) -> DebLock:
     """Pin the packages and all that they need beside what is installed already.
 
     `status` is the text of a dpkg status file; empty, nothing is installed. What the system has
     in a version that does is kept, and not pinned. Recommends are not followed. `fields` are
-    those of the index that the lock keeps; `where` is what errors point at.
+    those of the index that the lock keeps; `where` is what errors point at, `status_file` what do
+    those of the status.
 
     Raises:
         ClosureError: if apt finds no way, or only one that removes something.
         NoPackageError: if a package is in no suite, or is virtual and has several providers.
         LockError: if apt-get is not installed.
+        StatusError: if the status makes no sense.
         BadIndexError: if a mirror's index is not what it should be, or not signed.
         FetchError: if a mirror does not answer.
     """
@@ -96,7 +100,7 @@ def solve(
         _lay(root, indexes, status, architecture)
         update = _apt(root, "update", where=where)
         if update.code:
-            raise BadIndexError("apt does not believe the indexes", where=where, got=_said(update))
+            raise _disbelief(update, root, where, status_file)
         done = _apt(root, "install", "-s", "-y", "--", *packages, where=where)
         if done.code:
             raise _virtual(packages, texts, where) or _refusal(done, where)
@@ -208,6 +212,19 @@ def _apt(root: Path, *arguments: str, where: str) -> Completed:
         return capture([program, "-q", *arguments], env=environment, cwd=root, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise ClosureError(f"apt thought for more than {TIMEOUT:.0f} s", where=where) from None
+
+
+def _disbelief(done: Completed, root: Path, where: str, status_file: str | None) -> Error:
+    """Say what apt could not read: the status, or an index that we took to be right."""
+    said, status = _said(done), str(root / "status")
+    if status not in said:
+        return BadIndexError("apt does not believe the indexes", where=where, got=said)
+    return StatusError(
+        "apt does not understand the status file of the base system",
+        where=status_file or where,
+        got=said.replace(status, "status"),
+        hint="capture it again",
+    )
 
 
 def _refusal(done: Completed, where: str) -> ClosureError:

@@ -118,7 +118,8 @@ class Downloads:
             part,
             name=step.name,
             hint=f"if the new file is right: sealift lock {step.recipe}",
-            gone=f"pin what there is now: sealift lock {step.recipe}",
+            gone=f"pin what there is now: sealift lock {step.recipe}; or, if it is only the "
+            "mirror that lacks it, name another under `mirrors:`",
         )
         return _Arrived(task, part, size, time.monotonic() - began, stack.pop_all())
 

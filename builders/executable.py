@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from builders import env, sdist, wheel
 from builders.python_lock import LockError
+from builders.recipe import Kind
 from builders.requirements import normalise
+from builders.roles import filler
 from builders.step import Step
 from store.names import store_name
 
@@ -32,13 +34,19 @@ if TYPE_CHECKING:
 
 LAUNCHER = Path(__file__).resolve().parent / "launcher"
 
+_KINDS = {"tools": Kind.ENV, "compiler": Kind.DEB, "build": Kind.ENV}
+"""What the inputs besides the interpreter must be."""
+
 
 def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
     """Plan a project.
 
     Raises:
+        InputError: a recipe that it is made with is missing, or of another kind.
         LockError: the lock is missing, stale or not one, or lacks a package of `pure`.
     """
+    for role, kind in _KINDS.items():
+        filler(recipe, role, kind, project, missing=f"{recipe.name} needs {role}: no recipe")
     requirements, lock = env.locked(recipe, source, project)
     return (
         *sdist.plan(recipe, lock.packages, project),

@@ -24,10 +24,11 @@ from builders.deb_pins import Asked, load_closure
 from builders.deb_sources import sources
 from builders.lock_files import debs_file
 from builders.prune import pruner
+from builders.recipe import Kind
+from builders.roles import filler
 from builders.scripts.extract import FILE
 from builders.step import Step
 from builders.tree import Policy, Tree
-from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +135,7 @@ def question(recipe: Recipe, project: Project) -> tuple[list[str], tuple[Source,
     """Give all packages that are asked for, and where: what the interpreter is made of decides.
 
     Raises:
-        InputError: the project has no recipe `compiler`.
+        InputError: the project has no recipe `compiler`, or one of another kind.
     """
     compiler = _compiler(recipe, project)
     python = project.recipes[recipe.inputs["python"]]
@@ -146,14 +147,8 @@ def question(recipe: Recipe, project: Project) -> tuple[list[str], tuple[Source,
 
 
 def _compiler(recipe: Recipe, project: Project) -> Recipe:
-    name = recipe.inputs.get(COMPILER, COMPILER)
-    if name not in project.recipes:
-        raise InputError(
-            f"{recipe.name} builds sdists, and there is no recipe {name!r} to compile them with",
-            where=str(recipe.file),
-            hint="copy toolchains/ and their locks/ from sealift's own recipes/",
-        )
-    return project.recipes[name]
+    missing = f"{recipe.name} builds sdists, and to compile them there is no recipe"
+    return filler(recipe, COMPILER, Kind.DEB, project, missing=missing)
 
 
 def _arguments(lock: DebLock, compiler: Recipe) -> Mapping[str, Any]:

@@ -138,6 +138,11 @@ def suite(node: Node) -> str:
     return _matching(node, _SUITE, "Debian suite", "bookworm-updates")
 
 
+def is_suite(word: str) -> bool:
+    """Tell whether a word can be the name of a Debian suite."""
+    return _SUITE.match(word) is not None
+
+
 def url(node: Node) -> str:
     """Read the address of a mirror, which asks for no password; a slash at the end is dropped."""
     address = string(node)

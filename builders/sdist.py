@@ -26,7 +26,9 @@ from builders.archive import reading
 from builders.build import BuildError
 from builders.derive import script_files
 from builders.python_pins import Sdist
+from builders.recipe import Kind
 from builders.requirements import name_of, normalise
+from builders.roles import filler
 from builders.sandbox import EPOCH, INSIDE
 from builders.scripts.extract import DIRECTORY
 from builders.sdist_archive import SdistError, opened
@@ -35,7 +37,6 @@ from builders.step import Step
 from builders.tree import Policy, Tree
 from builders.wheel_needs import check_needs
 from builders.wheel_tags import Target
-from store.errors import InputError
 from store.names import store_name
 
 if TYPE_CHECKING:
@@ -196,13 +197,8 @@ def _environment(pinned: Sdist, recipe: Recipe) -> Step:
 
 
 def _step(pinned: Sdist, recipe: Recipe, project: Project) -> Step:
-    tools = recipe.inputs.get(REPAIR, REPAIR)
-    if tools not in project.recipes:
-        raise InputError(
-            f"{recipe.name} builds sdists, and there is no recipe {tools!r}",
-            where=str(recipe.file),
-            hint="copy toolchains/ and their locks/ from sealift's own recipes/",
-        )
+    missing = f"{recipe.name} builds sdists, and there is no recipe"
+    tools = filler(recipe, REPAIR, Kind.ENV, project, missing=missing)
     return Step(
         key=pinned.step,
         name=store_name(f"{pinned.name}-{pinned.version}-wheel"),
@@ -214,7 +210,7 @@ def _step(pinned: Sdist, recipe: Recipe, project: Project) -> Step:
             "base": pinned.root,
             "env": _environment_key(pinned, recipe),
             "sdist": wheel.fetch_key(pinned),
-            "tools": tools,
+            "tools": tools.name,
         },
         arguments={
             "name": pinned.name,

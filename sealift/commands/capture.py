@@ -51,11 +51,21 @@ def _captured(
     from builders.base_system import capture_local, capture_remote, minimal
 
     if release is not None:
+        _check_codename(release)
         return minimal(release, settings), f"sealift capture {host} --minimal {release}"
     said = f"sealift capture {host}"
     if host in settings.hosts:
         return capture_local(), said
     return capture_remote(host, config=ssh_config), said
+
+
+def _check_codename(codename: str) -> None:
+    """Refuse what is no codename: it becomes part of a mirror's address."""
+    from builders.recipe_words import is_suite
+    from store.errors import InputError
+
+    if not is_suite(codename):
+        raise InputError(f"{codename!r} is no Debian release", expected="for example bookworm")
 
 
 def _check_name(base: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from builders import apt, apt_lock
 from builders.deb_pins import LockError
+from builders.dpkg_status import StatusError
 from builders.fetch import FetchError
 from builders.project import Project
 from builders.recipe import Kind, Recipe
@@ -308,6 +309,19 @@ class TestStale:
         assert caught.value.hint == "sealift capture hade"
 
     @pytest.mark.parametrize(
+        "damage",
+        ["no field\n", "Package: a\nStatus: gone\n", "\x00\x01\n", "Package: lib\nVersion 1\n"],
+    )
+    def test_a_damaged_base_is_named(self, site: Site, damage: str) -> None:
+        site.base(LIB)
+        file = site.project.settings.recipes_dir / "bases" / "head.status"
+        file.write_text(f"{file.read_text()}\n{damage}")
+        with pytest.raises(StatusError) as caught:
+            site.lock(site.recipe("app"))
+        assert caught.value.where == str(file)
+        assert "/tmp" not in str(caught.value.got)  # noqa: S108 - the solver's own folder
+
+    @pytest.mark.parametrize(
         ("old", "new"),
         [
             ('"Depends": "lib', '"Depends": "\\nFilename: /etc/shadow'),
@@ -351,7 +365,9 @@ def test_a_package_that_is_gone_from_everywhere(site: Site) -> None:
     assert error.reason == "'lib_2.0_rc1-1_amd64.deb' is nowhere any more"
     assert error.where == f"{site.archive.mirror}/{LIB.filename}"
     assert "404" in str(error.got)
-    assert error.hint == "pin what there is now: sealift lock set"
+    assert error.hint is not None
+    assert error.hint.startswith("pin what there is now: sealift lock set; ")
+    assert "mirror" in error.hint
 
 
 class TestRelease:

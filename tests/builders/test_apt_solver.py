@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -206,19 +207,16 @@ class TestRefused:
         with pytest.raises(NoPackageError) as caught:
             ask(source, "mta")
         assert caught.value.reason == "mta is a virtual package"
-        assert (caught.value.slug, caught.value.expected) == (
-            "no-such-package",
-            "one of exim, smtpd",
-        )
+        assert caught.value.slug == "no-such-package"
+        assert caught.value.expected == "one of exim, smtpd"
         only = site.publish(Package("exim", fields=provides))
         assert versions(ask(only, "mta")) == {"exim": "1.0"}
 
     @pytest.mark.parametrize("name", ["ap", "a.p", "app-", "ap+", "zapp"])
     def test_a_name_is_never_taken_for_something_else(self, site: Archive, name: str) -> None:
         """To apt `a.p` is a pattern and `app-` an order to remove."""
-        with pytest.raises(
-            NoPackageError, match=f"no suite has a package '{name}'".replace("+", r"\+")
-        ):
+        told = re.escape(f"no suite has a package {name!r}")
+        with pytest.raises(NoPackageError, match=told):
             ask(site.publish(APP, LIB), name)
 
     def test_the_nearest_name_is_told(self, site: Archive) -> None:

@@ -26,6 +26,7 @@ from builders.scripts.pure_wheel import purify
 from builders.settings import load_settings
 from builders.source import collect
 from builders.source_errors import SourceError
+from store.errors import InputError
 from tests.builders.registry import serving
 from tests.builders.test_source import Cache
 from tests.builders.wheels import Site, make_wheel
@@ -50,14 +51,16 @@ def recipe(site: Site) -> Recipe:
     folder = site.root / "sources" / "tool"
     folder.mkdir()
     (folder / "pyproject.toml").write_text(PROJECT)
-    roles = ("tools", "compiler", "build")
+    roles = {"tools": Kind.ENV, "compiler": Kind.DEB, "build": Kind.ENV}
+    for role, kind in roles.items():
+        site.add(Recipe(role, kind, site.root / f"{role}.yaml"))
     recipe = Recipe(
         "tool",
         Kind.EXECUTABLE,
         site.root / "tool.yaml",
         source=SourceSpec("tool"),
         options=OPTIONS,
-        inputs={"python": "python", **dict.fromkeys(roles, "tools")},
+        inputs={"python": "python", **{role: role for role in roles}},
     )
     site.pin(site.add(recipe), make_wheel("small"), make_wheel("other"))
     return recipe
@@ -78,12 +81,26 @@ def test_the_steps(site: Site, recipe: Recipe) -> None:
     assert planned["tool"].arguments["variable"] == "TOOL_CACHE"
     assert planned["tool"].source is None  # code reaches it as a wheel
     assert planned["tool:wheel"].source is not None
-    assert planned["tool:launcher"].inputs == {"python": "python", "base": "tools"}
+    assert planned["tool:launcher"].inputs == {"python": "python", "base": "compiler"}
 
 
 def test_a_command_of_another_name(site: Site, recipe: Recipe) -> None:
     other = replace(recipe, options={**OPTIONS, "command": "my-tool.2"})
     assert steps(site, other)["tool"].arguments["variable"] == "MY_TOOL_2_CACHE"
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("tools", "env"), ("compiler", "deb"), ("build", "env")]
+)
+def test_an_input_of_another_kind_is_named(
+    site: Site, recipe: Recipe, role: str, kind: str
+) -> None:
+    site.add(Recipe("wrong", Kind.APT, site.root / "wrong.yaml"))
+    wrong = replace(recipe, inputs={**recipe.inputs, role: "wrong"})
+    with pytest.raises(InputError) as caught:
+        steps(site, wrong)
+    assert caught.value.reason == f"tool: input {role!r} is 'wrong', a recipe of kind apt"
+    assert caught.value.expected == f"a recipe of kind {kind}"
 
 
 def test_the_launchers_code_decides(site: Site, recipe: Recipe) -> None:

@@ -87,6 +87,14 @@ def test_without_a_compiler_it_is_said_what_is_missing(site: Site) -> None:
         native.question(asking(site), site.project)
 
 
+def test_a_compiler_of_another_kind_is_named(site: Site) -> None:
+    compiler(site)
+    wrong = replace(asking(site), inputs={"python": "python", "compiler": "small"})
+    site.env("small")
+    with pytest.raises(InputError, match="input 'compiler' is 'small', a recipe of kind env"):
+        native.question(wrong, site.project)
+
+
 def test_a_lock_for_other_packages_is_stale(site: Site) -> None:
     compiler(site)
     recipe = asking(site, "libown-dev")

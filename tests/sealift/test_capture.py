@@ -332,6 +332,14 @@ def test_what_is_no_name(folder: Folder, name: str) -> None:
     assert "error: " in done.stderr
 
 
+@pytest.mark.parametrize("codename", ["../../x", "Bookworm", "a b", "http://x", "", "-x"])
+def test_what_is_no_codename(folder: Folder, codename: str) -> None:
+    done = folder.run("capture", "it", f"--minimal={codename}")
+    assert done.returncode == 2
+    assert f"error: {codename!r} is no Debian release" in done.stderr
+    assert not (folder.root / "recipes" / "bases").exists()
+
+
 def test_the_base_before_stays_where_nothing_comes(folder: Folder) -> None:
     file = folder.root / "recipes" / "bases" / "head.status"
     file.parent.mkdir()
