@@ -13,11 +13,13 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy import durable
 from deploy.command import run
-from deploy.errors import BadReleaseError, CertificateError, SecretMissingError
+from deploy.errors import BadReleaseError, CertificateError, HeadError, SecretMissingError
 from deploy.events import Event, Observe, What
 
 if TYPE_CHECKING:
@@ -65,6 +67,41 @@ basicConstraints = critical, CA:false
 keyUsage = critical, digitalSignature
 subjectKeyIdentifier = hash
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a certificate runs out."""
+
+    name: str
+    end: dt.datetime
+
+    @property
+    def past(self) -> bool:
+        """Whether it has run out."""
+        return self.end <= dt.datetime.now(dt.UTC)
+
+    @property
+    def near(self) -> bool:
+        """Whether it has run out, or will before long."""
+        return self.end - dt.datetime.now(dt.UTC) < WARN
+
+
+def expiring(layout: Layout, release: Release) -> tuple[Expiry, ...]:
+    """Return which of the release's certificates have run out or soon will; only look.
+
+    One that is missing or cannot be read is refused by whatever next hands it to a service.
+    """
+    if TOOL not in release.tools:
+        return ()
+    openssl = release.tools[TOOL].executable
+    services = release.services.values()
+    names = sorted({each.certificate for one in services for each in one.certificates})
+    found = []
+    for name in names:
+        with suppress(HeadError):
+            found.append(Expiry(name, _end(openssl, layout.secrets_dir / name)))
+    return tuple(each for each in found if each.near)
 
 
 def provide(layout: Layout, release: Release, observe: Observe) -> None:
@@ -229,25 +266,31 @@ class _Keeper:
     def _check_time(self) -> None:
         """Tell of a certificate that has run out or soon will; who uses it decides what follows."""
         file = self._files[0]
-        end = self._end(file)
-        left = end - dt.datetime.now(dt.UTC)
-        if left < WARN:
-            what = What.EXPIRES if left > dt.timedelta() else What.EXPIRED
-            self._observe(Event(what, file.name, f"{end:%Y-%m-%d}; put another there: {file}"))
-
-    def _end(self, file: Path) -> dt.datetime:
-        words = ("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-inform", "PEM")
-        reason = f"the certificate {file.name} cannot be read"
-        said = self._run((*words, "-in", str(file)), reason=reason)
-        return dt.datetime.fromisoformat(said.strip().rpartition("=")[2])
+        found = Expiry(file.name, _end(self._openssl, file))
+        if found.near:
+            what = What.EXPIRED if found.past else What.EXPIRES
+            self._observe(
+                Event(what, file.name, f"{found.end:%Y-%m-%d}; put another there: {file}")
+            )
 
     def _run(self, words: Sequence[str], *, reason: str) -> str:
-        # Without this it would read the machine's own configuration.
-        env = {"OPENSSL_CONF": os.devnull}
-        ended = run((str(self._openssl), *words), env=env, timeout=PATIENCE)
-        if ended.status != 0:
-            raise CertificateError(reason, where=words[-1], got=ended.output.strip()[-300:])
-        return ended.output
+        return _ask(self._openssl, words, reason=reason)
+
+
+def _end(openssl: Path, file: Path) -> dt.datetime:
+    words = ("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-inform", "PEM")
+    reason = f"the certificate {file.name} cannot be read"
+    said = _ask(openssl, (*words, "-in", str(file)), reason=reason)
+    return dt.datetime.fromisoformat(said.strip().rpartition("=")[2])
+
+
+def _ask(openssl: Path, words: Sequence[str], *, reason: str) -> str:
+    # Without this it would read the machine's own configuration.
+    env = {"OPENSSL_CONF": os.devnull}
+    ended = run((str(openssl), *words), env=env, timeout=PATIENCE)
+    if ended.status != 0:
+        raise CertificateError(reason, where=words[-1], got=ended.output.strip()[-300:])
+    return ended.output
 
 
 def _finish(layout: Layout) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy import programs
+from deploy import certificates, programs
 from deploy.activate import current_release
 from deploy.ports import groups
 from deploy.release import WEB_SERVER
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from deploy.certificates import Expiry
     from deploy.head import LocalHead
     from deploy.journal import Intent
     from deploy.lock import Holder
@@ -70,6 +71,8 @@ class HeadStatus:
     interrupted: Intent | None
     """The change that was cut off and not yet finished or taken back."""
     services: tuple[ServiceStatus, ...]
+    certificates: tuple[Expiry, ...]
+    """Those that have run out or soon will; services may run well all the same."""
 
     @property
     def healthy(self) -> bool:
@@ -84,9 +87,14 @@ def status(head: LocalHead) -> HeadStatus:
     interrupted = _interrupted(head)
     number = head.profile.current()
     generation = None if number is None else head.profile.get(number)
-    services = () if generation is None else _services(head, generation)
+    services: tuple[ServiceStatus, ...] = ()
+    ending: tuple[Expiry, ...] = ()
+    if generation is not None:
+        release = current_release(head)
+        services = _services(head, release, generation)
+        ending = certificates.expiring(head.layout, release)
     alive = head.services.alive()
-    return HeadStatus(head.name, head.url, generation, alive, holder, interrupted, services)
+    return HeadStatus(head.name, head.url, generation, alive, holder, interrupted, services, ending)
 
 
 def history(head: LocalHead) -> tuple[Generation, ...]:
@@ -106,8 +114,9 @@ def _interrupted(head: LocalHead) -> Intent | None:
     return second if second is not None and second.since == first.since else None
 
 
-def _services(head: LocalHead, generation: Generation) -> tuple[ServiceStatus, ...]:
-    release = current_release(head)
+def _services(
+    head: LocalHead, release: Release, generation: Generation
+) -> tuple[ServiceStatus, ...]:
     processes = head.services.processes()
     answers = head.answers(release) if processes else {}
     strangers = _strangers(programs.ports(release, head.settings), processes)

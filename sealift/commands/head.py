@@ -16,6 +16,7 @@ from sealift.options import as_json, host
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from deploy.bill import Change
     from deploy.diff import Diff, Package, Parts
     from deploy.journal import Intent
     from deploy.profile import Generation
@@ -67,6 +68,10 @@ def _record(found: HeadStatus) -> dict[str, Any]:
             }
             for each in found.services
         ],
+        "certificates": [
+            {"name": each.name, "end": each.end.timestamp(), "expired": each.past}
+            for each in found.certificates
+        ],
     }
 
 
@@ -97,6 +102,10 @@ def _lines(found: HeadStatus) -> list[str]:
     if found.holder is not None:
         lines.append(f"is being changed by {found.holder}")
     lines += cut
+    lines += [
+        f"certificate {each.name} {'expired' if each.past else 'expires'} {each.end:%Y-%m-%d}"
+        for each in found.certificates
+    ]
     width = max(len(each.name) for each in found.services)
     return lines + [_line(each, width) for each in found.services]
 
@@ -247,13 +256,22 @@ def _difference(found: Diff) -> dict[str, Any]:
         "services": [{"name": n, "change": c} for c, n in _changes(found.services)],
         "frontends": [{"name": n, "change": c} for c, n in _changes(found.frontends)],
         "packages": [
-            {"name": p.name, "before": p.before, "after": p.after, "delta": p.delta}
-            for p in found.packages
+            {"name": p.name, **_sides(p.before, p.after), "delta": p.delta} for p in found.packages
         ],
-        "inside": None if found.inside is None else [asdict(each) for each in found.inside],
+        "inside": None if found.inside is None else [_inside(each) for each in found.inside],
         "size_before": found.size_before,
         "size_after": found.size_after,
     }
+
+
+def _inside(change: Change) -> dict[str, Any]:
+    return asdict(change) | _sides(change.before, change.after)
+
+
+def _sides(before: tuple[str, ...], after: tuple[str, ...]) -> dict[str, list[str] | None]:
+    """Give the versions of each side: null where it is not there, none where it has none."""
+    sides = {"before": before, "after": after}
+    return {side: [v for v in found if v] if found else None for side, found in sides.items()}
 
 
 def _package(package: Package) -> str:

@@ -269,6 +269,22 @@ def test_one_that_has_run_out_is_told_as_past(layout: Layout, openssl: Path) -> 
     assert event.detail.startswith("2020-01-02;")
 
 
+def test_who_looks_is_told_of_those_that_run_out(layout: Layout, openssl: Path) -> None:
+    both = release(openssl, service("idp", PAIR), service("portal", ALONE))
+    assert certificates.expiring(layout, both) == ()
+    bring(openssl, layout)
+    assert certificates.expiring(layout, both) == ()
+    bring(openssl, layout, days=20)
+    (soon,) = certificates.expiring(layout, both)
+    assert (soon.name, soon.past) == ("CERT", False)
+    expire(openssl, layout)
+    (past,) = certificates.expiring(layout, both)
+    assert (f"{past.end:%Y-%m-%d}", past.past) == ("2020-01-02", True)
+    # What cannot be read is no reason not to show the rest.
+    (layout.secrets_dir / "CERT").write_text("no certificate")
+    assert certificates.expiring(layout, both) == ()
+
+
 def expire(openssl: Path, layout: Layout) -> None:
     """Certify the site's key for one day of the past."""
     config, database = layout.known_dir / "ca.cnf", layout.known_dir / "index.txt"
