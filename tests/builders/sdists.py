@@ -125,6 +125,9 @@ class Yard:
     site: Site
     store: LocalStore
 
+    def __post_init__(self) -> None:
+        self.site.add(Recipe("repair", Kind.ENV, self.site.root / "repair.yaml"))
+
     @property
     def recipe(self) -> Recipe:
         """The recipe that asks for the sdists."""
@@ -133,7 +136,7 @@ class Yard:
             Kind.ENV,
             self.site.root / "asking.yaml",
             options={"requirements": (), "glibc": "2.36"},
-            inputs={"python": "python", "base": "root", "wheel-tools": "tools"},
+            inputs={"python": "python", "base": "root", "wheel-tools": "repair"},
         )
 
     def pin(self, content: bytes, name: str = "small", version: str = "1.0", **of: Any) -> Sdist:
@@ -147,7 +150,7 @@ class Yard:
     def build(self, *pinned: Distribution, target: str = "", **options: Any) -> Result:
         """Build what is pinned; without a target, as unpacked wheels."""
         recipe, project = self.recipe, self.site.project
-        host = [Step(name, name, name, name) for name in ("root", "python", "tools")]
+        host = [Step(name, name, name, name) for name in ("root", "python", "repair")]
         steps = {step.key: step for step in (*host, *self._steps(pinned, recipe))}
         wanted = [target] if target else [wheel.key(each, recipe) for each in pinned]
         assert project.recipes
@@ -155,7 +158,7 @@ class Yard:
             **{name: BUILDERS[name] for name in ("env", "sdist", "wheel")},
             "root": lay_root,
             "python": lay_interpreter,
-            "tools": lay_nothing,
+            "repair": lay_nothing,
         }
         return realise(arrange(steps.values(), wanted), self.store, builders=builders, **options)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builders import wheel
+from builders import sdist, wheel
 from builders.archive import ArchiveError
 from builders.check import DifferenceError
 from builders.fetch import MismatchError
 from builders.sdist import SdistBuildError
 from builders.sdist_archive import SdistError
 from builders.sdist_faults import MissingRequirementError, NetworkError, OutsideError
+from store.errors import InputError
 from store.local import LocalStore
 from tests.builders.debs import HARDLINK, SYMLINK, Entry
 from tests.builders.registry import serving
@@ -382,6 +384,12 @@ def test_a_pipe_in_place_of_an_answer_does_not_hold_up_the_build(yard: Yard) -> 
     )
     result = yard.build(yard.pin(make_sdist(body="    return write(folder)\n" + hook)))
     assert "does not say what it asks for" in reasons(result)
+
+
+def test_tools_of_another_kind_are_named(yard: Yard) -> None:
+    wrong = replace(yard.recipe, inputs={**yard.recipe.inputs, "wheel-tools": "tools"})
+    with pytest.raises(InputError, match="input 'wheel-tools' is 'tools', a recipe of kind tool"):
+        sdist.plan(wrong, [yard.pin(make_sdist())], yard.site.project)
 
 
 def test_bytes_that_are_no_archive_are_refused(yard: Yard) -> None:
