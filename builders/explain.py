@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from builders.contents import QUIET
 from builders.derive import FETCH
 from builders.logs import plain
 from store.derivation import Derivation, changes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from builders.plan import Plan
     from builders.resolve import Resolver
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SOURCES = "sources"
 """The memo that holds each built source tree's files, by the tree's digest."""
-_SHOWN = 5
+_SHOWN = 3
 _LONG = 40
 _SECRET = re.compile(
     r"secret|token|passw|passphrase|pwd|credential|private|(?:[._]|^)(?:\w*_)?(?:key|auth|salt|dsn)"
@@ -58,8 +59,8 @@ class Decision:
 
     @property
     def why(self) -> str:
-        """All reasons in one line."""
-        return "; ".join(self.reasons)
+        """The first reasons in one line, and how many more there are."""
+        return _few(self.reasons, "; ")
 
     def to_json(self) -> dict[str, Any]:
         """Give the record of `--json`."""
@@ -80,7 +81,7 @@ def explain(
     `missing` are the steps whose inputs are known and whose output is not.
     """
     absent = (plan.steps[key] for key in plan.order if key not in resolver.paths)
-    return tuple(_decide(step, resolver, store, missing) for step in absent)
+    return tuple(_decide(step, plan, resolver, store, missing) for step in absent)
 
 
 def remember_source(store: LocalStore, tree: SourceTree) -> None:
@@ -90,16 +91,21 @@ def remember_source(store: LocalStore, tree: SourceTree) -> None:
 
 
 def _decide(
-    step: Step, resolver: Resolver, store: LocalStore, missing: Collection[str]
+    step: Step, plan: Plan, resolver: Resolver, store: LocalStore, missing: Collection[str]
 ) -> Decision:
     size = step.download.size if step.download is not None else None
     action = Action.FETCH if step.builder == FETCH else Action.BUILD
-    reasons = _reasons(step, resolver, store, missing)
-    return Decision(step.key, step.name, action, reasons, size, step.title)
+    reasons = _reasons(step, plan, resolver, store, missing)
+    return Decision(step.key, step.name, action, reasons, size, _title(step))
+
+
+def _title(step: Step) -> str:
+    """Name a step as people know it: what is fetched by its file, since its key is a hash."""
+    return step.name if step.builder == FETCH else step.title
 
 
 def _reasons(
-    step: Step, resolver: Resolver, store: LocalStore, missing: Collection[str]
+    step: Step, plan: Plan, resolver: Resolver, store: LocalStore, missing: Collection[str]
 ) -> tuple[str, ...]:
     known = store.last_derivation(step.key)
     if known is None:
@@ -109,7 +115,7 @@ def _reasons(
     reasons = _compare(old, step, resolver, store, pending)
     if not reasons and step.key in missing:
         return ("its output is no longer in the store",)
-    return (*reasons, *_first(step, pending, resolver))
+    return (*reasons, *_first(step, pending, plan))
 
 
 def _compare(
@@ -151,9 +157,8 @@ def _spell_source(digest: str | None, tree: SourceTree | None, store: LocalStore
     old: dict[str, Any] = json.loads(kept)
     new: dict[str, Any] = {file.path: [file.sha256, file.executable] for file in tree.files}
     changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-    shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
     files = "1 file" if len(changed) == 1 else f"{len(changed)} files"
-    return f"source changed: {files} ({shown})"
+    return f"source changed: {files} ({_few(changed)})"
 
 
 def _arguments(derivation: Derivation) -> dict[str, Any]:
@@ -163,9 +168,7 @@ def _arguments(derivation: Derivation) -> dict[str, Any]:
 
 def _spell_argument(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
     """Name the values that differ, however deep they lie."""
-    found = [*_leaves(name, old.get(name), new.get(name))]
-    more = ", …" if len(found) > _SHOWN else ""
-    return ", ".join(found[:_SHOWN]) + more
+    return _few([*_leaves(name, old.get(name), new.get(name))])
 
 
 def _leaves(path: str, old: object, new: object) -> Iterator[str]:
@@ -198,10 +201,14 @@ def _base(inputs: Mapping[str, str], role: str) -> str:
     return inputs[role].rpartition("/")[2] if role in inputs else "none"
 
 
-def _first(step: Step, pending: Collection[str], resolver: Resolver) -> tuple[str, ...]:
-    keys = sorted({step.inputs[role] for role in pending})
-    if not keys:
-        return ()
-    shown = ", ".join(resolver.title(key) for key in keys[:_SHOWN])
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return (f"to be made first: {shown}{more}",)
+def _first(step: Step, pending: Collection[str], plan: Plan) -> tuple[str, ...]:
+    """Say what comes first; of bills of materials only if nothing else does."""
+    keys = {step.inputs[role] for role in pending}
+    told = [key for key in keys if not key.endswith(QUIET)] or keys
+    names = sorted(_title(plan.steps[key]) if key in plan.steps else key for key in told)
+    return (f"to be made first: {_few(names)}",) if names else ()
+
+
+def _few(rows: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return f"{between.join(rows[:_SHOWN])}{more}"

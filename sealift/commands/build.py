@@ -143,13 +143,19 @@ def _show(paths: dict[str, str], wanted: tuple[str, ...], *, as_json: bool, note
 
 
 def _explain(result: Result, *, as_json: bool) -> None:
-    for decision in result.decisions:
+    """Say what would be done; to people not of bills of materials, like a build itself."""
+    from builders.contents import QUIET
+
+    shown = [each for each in result.decisions if as_json or not each.key.endswith(QUIET)]
+    for decision in shown:
         if as_json:
             click.echo(json.dumps(decision.to_json()))
         else:
             click.echo(
                 f"{decision.action.value:<7} {decision.title or decision.key:<44} {decision.why}"
             )
+    if result.decisions and not shown:
+        click.echo("only bills of materials would be written", err=True)
     if result.ok and not (as_json or result.decisions):
         click.echo(NOTHING, err=True)
 

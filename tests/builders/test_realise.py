@@ -379,7 +379,7 @@ NESTED = {
     "many": (
         service(env={str(n): "a" for n in range(7)}),
         service(env={str(n): "b" for n in range(7)}),
-        ", ".join(f"service.env.{n}: a → b" for n in range(5)) + ", …",
+        ", ".join(f"service.env.{n}: a → b" for n in range(3)) + " and 4 more",
     ),
     "a secret": (
         service(env={"API_TOKEN": "hush"}),
@@ -462,6 +462,41 @@ class TestDryRun:
 
         fresh.build([step(old)])
         assert reasons(fresh.build([step(new)], dry_run=True)) == {"a": (said,)}
+
+    def test_what_is_fetched_is_named_by_its_file_and_long_lists_are_cut(
+        self, fresh: Bench, registry: Registry
+    ) -> None:
+        def steps(version: int) -> list[Step]:
+            files = []
+            for name in "abcde":
+                pinned = registry.pin(f"/{name}", f"{name}{version}".encode())
+                key = f"fetch:{pinned.integrity}"
+                files.append(Step(key, f"{name}.deb", "r", "fetch", download=pinned))
+            inputs = {f"{each.name}": each.key for each in files}
+            return [*files, replace(text("top", "x"), inputs=inputs)]
+
+        *fetches, top = fresh.build(steps(1), dry_run=True).decisions
+        assert sorted(each.title for each in fetches) == [f"{name}.deb" for name in "abcde"]
+        assert top.why == "no earlier build"
+        fresh.build(steps(1))
+        *_, top = fresh.build(steps(2), dry_run=True).decisions
+        (first,) = top.reasons
+        assert first == "to be made first: a.deb, b.deb, c.deb and 2 more"
+        changed = [text(name, "2") for name in "abcde"]
+        user = replace(text("user", "x"), inputs={name: name for name in "abcde"})
+        fresh.build([*(text(name, "1") for name in "abcde"), user], "user")
+        fresh.build(changed, *"abcde")
+        (last,) = fresh.build([*changed, user], "user", dry_run=True).decisions
+        assert len(last.reasons) == 5
+        assert last.why.count(" changed: ") == 3
+        assert last.why.endswith(" and 2 more")
+
+    def test_bills_do_not_hide_what_comes_first(self, fresh: Bench) -> None:
+        steps = [text("a", "1"), text("a:sbom", "1", "a"), text("release", "1", "a", "a:sbom")]
+        fresh.build(steps, "release")
+        steps[:2] = [text("a", "2"), text("a:sbom", "2", "a")]
+        said = reasons(fresh.build(steps, "release", dry_run=True))
+        assert said["release"] == ("to be made first: a",)
 
     def test_a_digest_says_nothing_so_who_asked_is_named(self, fresh: Bench) -> None:
         key = f"modules:{'9da6f90a' * 5}"

@@ -10,10 +10,13 @@ import pytest
 
 from builders.contents import QUIET
 from builders.events import Event, EventKind
+from builders.explain import Action, Decision
 from builders.parts import Part, Scope
+from builders.realise import Result
 from builders.sbom_document import document
 from builders.sbom_merge import join, spell
 from sealift import evaluation
+from sealift.commands.build import _explain
 from sealift.progress import _line
 from sealift.site import Location
 
@@ -333,3 +336,19 @@ def test_bills_do_not_clutter_a_build_but_their_failures_show(end: str) -> None:
     assert _line(done) is None
     assert _line(Event(EventKind.FAILED, f"api{end}", "api", detail="why")) is not None
     assert _line(Event(EventKind.FINISHED, "api", "api", 1.0)) is not None
+
+
+@pytest.mark.parametrize("end", QUIET)
+def test_a_dry_run_hides_what_a_build_hides(end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def result(*keys: str) -> Result:
+        made = tuple(Decision(key, key, Action.BUILD, ("no earlier build",)) for key in keys)
+        return Result({}, {}, {}, (), (), {}, decisions=made)
+
+    _explain(result("api", f"api{end}"), as_json=False)
+    said = capsys.readouterr()
+    assert [line.split()[1] for line in said.out.splitlines()] == ["api"]
+    _explain(result("api", f"api{end}"), as_json=True)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    _explain(result(f"api{end}"), as_json=False)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "only bills of materials would be written\n")
