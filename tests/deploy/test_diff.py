@@ -120,6 +120,14 @@ class TestInside:
             bill.Change("own", "api", ("",), ("",), ("api",)),
         ]
 
+    def test_libraries_without_a_package_url_are_not_the_site_s_own(self, tmp_path: Path) -> None:
+        was, now = (component("libwebp", version, "api", kind="") for version in ("1.5", "1.6"))
+        for each in (was, now):
+            each["properties"].append({"name": "sealift:carried", "value": "inside of a wheel"})
+        assert self.changes(tmp_path, [was], [now]) == [
+            bill.Change("carried", "libwebp", ("1.5",), ("1.6",), ("api",))
+        ]
+
     def test_members_that_moved_otherwise_stand_apart(self, tmp_path: Path) -> None:
         was = [component("flask", "2", "api"), component("flask", "3", "web")]
         now = [component("flask", "3", "api", "web", "new")]
