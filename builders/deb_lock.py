@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.apt_solver import pinned, read, solve
-from builders.deb_pins import DebLock, LockError, Pinned, moment
+from builders.apt_solver import NoPackageError, pinned, read, solve
+from builders.deb_pins import DebLock, Pinned, moment
 from builders.deb_sources import ARCHITECTURE, sources
 from builders.debian import parse_packages
 
@@ -31,7 +31,8 @@ def lock(recipe: Recipe, _source: SourceTree | None, project: Project) -> str:
     With `closure: true` all that they need is pinned as well.
 
     Raises:
-        LockError: if a package is in none of them, or its needs cannot be met.
+        NoPackageError: if a package is in none of them.
+        LockError: if its needs cannot be met.
         BadIndexError: if a mirror's index is not what it should be, or not signed.
     """
     packages = recipe.options["packages"]
@@ -84,7 +85,7 @@ def _choose(
 ) -> Pinned:
     found = [pair for pair in stanzas if pair[0].name == name]
     if not found:
-        raise LockError(
+        raise NoPackageError(
             f"no suite has a package {name!r}",
             where=str(recipe.file),
             expected=f"one of {', '.join(source.name for source in tried)}",
