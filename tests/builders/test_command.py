@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -109,20 +109,25 @@ def test_pause_ends_with_stop(children: Children) -> None:
 @pytest.mark.parametrize("end", [b"", warden.STOP, warden.CALM])
 def test_the_warden_kills_what_bears_the_mark(tmp_path: Path, end: bytes) -> None:
     mark = f"mark-{os.getpid()}-{end.decode()}"
-    marked = subprocess.Popen(["sh", "-c", "sleep 60; exit", mark], start_new_session=True)
-    hidden = subprocess.Popen(["sleep", "60"], env={**PATH, "MARK": mark})
-    stranger = subprocess.Popen(["sleep", "60"])
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", warden.__file__, mark], input=end, check=True, cwd=tmp_path
-    )
-    assert done.returncode == 0
-    calm = end == warden.CALM
-    assert (marked.poll() is None, hidden.poll() is None) == (calm, calm)
-    assert stranger.poll() is None
-    for process in (marked, hidden, stranger):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    with ExitStack() as stack:
+        marked = lasting(stack, ["sh", "-c", "sleep 60; exit", mark], start_new_session=True)
+        hidden = lasting(stack, ["sleep", "60"], env={**PATH, "MARK": mark})
+        stranger = lasting(stack, ["sleep", "60"])
+        command = [sys.executable, "-I", "-S", warden.__file__, mark]
+        assert subprocess.run(command, input=end, check=False, cwd=tmp_path).returncode == 0
+        if end == warden.CALM:
+            assert marked.poll() is hidden.poll() is None
+        else:
+            # A kill is sent before it is felt.
+            assert (marked.wait(5), hidden.wait(5)) == (-signal.SIGKILL, -signal.SIGKILL)
+        assert stranger.poll() is None
+
+
+def lasting(stack: ExitStack, argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with the test."""
+    process = stack.enter_context(subprocess.Popen(argv, **options))
+    stack.callback(process.kill)
+    return process
 
 
 def test_what_left_the_session_is_killed_too(tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def test_an_advisory_names_the_services(built: Platform) -> None:
     assert done.code == 1
     (found,) = done.json["findings"]
     assert "backend_5010" in found["in"]
-    assert built.try_sealift("audit", "nginx", "--advisories", str(file)).code == 0
+    assert built.try_sealift("audit", "websocket_5011", "--advisories", str(file)).code == 0
+    unlooked = built.try_sealift("audit", "nginx", "--advisories", str(file))
+    assert unlooked.code == 2
+    assert "nothing was looked at" in unlooked.err
 
 
 def test_how_a_service_was_built(built: Platform) -> None:
