@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builders import elf
 from builders.archive import reading, unpack_deb
@@ -118,6 +118,35 @@ def packages_lock(recipe: Recipe, project: Project) -> DebLock:
         LockError: if it does not pin just these, or the closure of these.
     """
     return load(lock_file(recipe, project.settings), recipe, project.settings)
+
+
+def unpacking(
+    recipe: Recipe,
+    lock: DebLock,
+    *,
+    version: str,
+    builder: tuple[str, int],
+    arguments: Mapping[str, Any],
+) -> Step:
+    """Make the step of a toolchain that is laid out of packages.
+
+    `version` is that of its store path's name; `builder` is its row of `builders.kinds` and that
+    row's version.
+    """
+    row, number = builder
+    return Step(
+        key=recipe.name,
+        name=store_name(f"{recipe.options['language']}-{version}"),
+        recipe=recipe.name,
+        builder=row,
+        version=number,
+        inputs={**recipe.inputs, **package_inputs(lock)},
+        arguments={
+            "packages": versions(lock),
+            "prune": sorted(recipe.options.get("prune", ())),
+            **arguments,
+        },
+    )
 
 
 def fetches(recipe: Recipe, lock: DebLock, project: Project) -> tuple[Step, ...]:

@@ -53,6 +53,7 @@ class _Sign:
     hint: str
 
 
+_NO_PACKAGE = "name the Debian package that has it under `build_packages`, and lock again"
 _NO_NETWORK = "pin what it downloads: system packages under `build_packages`, Python packages under"
 _SIGNS = (
     _Sign(
@@ -82,19 +83,19 @@ _SIGNS = (
         re.compile(r"fatal error: (\S+): No such file or directory"),
         BuildError,
         "its build misses the header {0}",
-        "name the Debian package that has it under `build_packages`, and lock again",
+        _NO_PACKAGE,
     ),
     _Sign(
         re.compile(r"cannot find -l(\S+)"),
         BuildError,
         "its build misses the library {0}",
-        "name the Debian package that has it under `build_packages`, and lock again",
+        _NO_PACKAGE,
     ),
     _Sign(
         re.compile(r"Package '?([\w.+-]+)'?,? (?:required by .*)?(?:was )?not found"),
         BuildError,
         "pkg-config does not know {0}, which its build asks for",
-        "name the Debian package that has it under `build_packages`, and lock again",
+        _NO_PACKAGE,
     ),
 )
 

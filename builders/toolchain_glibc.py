@@ -10,21 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.deb import (
-    DOCUMENTATION,
-    PackageError,
-    fetches,
-    finish,
-    lay_packages,
-    package_inputs,
-    packages_lock,
-    versions,
-)
-from builders.prune import pruner
-from builders.step import Step
-from builders.toolchain_python import LOADER, NOWHERE, layout
-from builders.tree import Policy
-from store.names import store_name
+from builders.deb import PackageError, fetches, finish, packages_lock, unpacking, versions
+from builders.toolchain_python import LOADER, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +19,7 @@ if TYPE_CHECKING:
     from builders.build import Build
     from builders.project import Project
     from builders.recipe import Recipe
-    from builders.step import SourceTree
+    from builders.step import SourceTree, Step
 
 VERSION = 1
 PACKAGE = "libc6"
@@ -70,18 +57,8 @@ def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[
             got=f"{PACKAGE} {pinned}",
             hint="correct `version`, or name suites that have it",
         )
-    step = Step(
-        key=recipe.name,
-        name=store_name(f"glibc-{pinned}"),
-        recipe=recipe.name,
-        builder="glibc",
-        version=VERSION,
-        inputs={**recipe.inputs, **package_inputs(lock)},
-        arguments={
-            "packages": versions(lock),
-            "version": wanted,
-            "prune": sorted(recipe.options.get("prune", ())),
-        },
+    step = unpacking(
+        recipe, lock, version=pinned, builder=("glibc", VERSION), arguments={"version": wanted}
     )
     return (*fetches(recipe, lock, project), step)
 
@@ -94,10 +71,7 @@ def build(build: Build) -> None:
         PackageError: if the binaries do not look for the head's files where they are known to.
     """
     arguments = build.step.arguments
-    unwanted = pruner((f"/{NOWHERE}", *DOCUMENTATION, *PRUNE, *arguments["prune"]))
-    place = layout("glibc")
-    policy = Policy(rename=place, keep=lambda at: not unwanted(at), rooted=True, empty=False)
-    tree = lay_packages(build, policy)
+    tree = lay_out(build, "glibc", PRUNE)
     for name, texts in BLIND:
         blind(build.out / name, texts)
     finish(build, tree, ["lib"], own_glibc=arguments["version"])

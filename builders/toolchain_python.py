@@ -17,25 +17,23 @@ from builders.deb import (
     fetches,
     finish,
     lay_packages,
-    package_inputs,
     packages_lock,
     run_patchelf,
     search_path,
-    versions,
+    unpacking,
 )
 from builders.prune import pruner
-from builders.step import Step
 from builders.tree import Policy
-from store.names import store_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from builders.build import Build
     from builders.project import Project
     from builders.recipe import Recipe
-    from builders.step import SourceTree
+    from builders.step import SourceTree, Step
+    from builders.tree import Tree
 
 VERSION = 2
 NOWHERE = "unwanted"
@@ -77,18 +75,12 @@ def plan(recipe: Recipe, _source: SourceTree | None, project: Project) -> tuple[
     lock = packages_lock(recipe, project)
     python = f"python{recipe.options['version']}"
     pinned = lock.packages.get(f"{python}-minimal") or next(iter(lock.packages.values()))
-    step = Step(
-        key=recipe.name,
-        name=store_name(f"python-{pinned.version}"),
-        recipe=recipe.name,
-        builder="python",
-        version=VERSION,
-        inputs={**recipe.inputs, **package_inputs(lock)},
-        arguments={
-            "packages": versions(lock),
-            "python": python,
-            "prune": sorted(recipe.options.get("prune", ())),
-        },
+    step = unpacking(
+        recipe,
+        lock,
+        version=pinned.version,
+        builder=("python", VERSION),
+        arguments={"python": python},
     )
     return (*fetches(recipe, lock, project), step)
 
@@ -102,11 +94,7 @@ def build(build: Build) -> None:
         BuildError: if patchelf, the compilation or the first import fails.
     """
     python = build.step.arguments["python"]
-    unwanted = pruner((f"/{NOWHERE}", *DOCUMENTATION, *PRUNE, *build.step.arguments["prune"]))
-    policy = Policy(
-        rename=layout(python), keep=lambda place: not unwanted(place), rooted=True, empty=False
-    )
-    tree = lay_packages(build, policy)
+    tree = lay_out(build, python, PRUNE)
     _link(build, f"bin/{python}")
     (build.out / "bin" / "python3").symlink_to(python)
     libc = build.inputs.get("libc")
@@ -129,6 +117,19 @@ def own_glibc(libc: Path) -> str:
             hint="name a recipe of kind toolchain and language glibc",
         )
     return version
+
+
+def lay_out(build: Build, name: str, prune: Sequence[str]) -> Tree:
+    """Unpack a toolchain's packages as `layout` says, without what is pruned or has no place.
+
+    Raises:
+        ArchiveError: if a package is damaged or refused.
+    """
+    unwanted = pruner((f"/{NOWHERE}", *DOCUMENTATION, *prune, *build.step.arguments["prune"]))
+    policy = Policy(
+        rename=layout(name), keep=lambda place: not unwanted(place), rooted=True, empty=False
+    )
+    return lay_packages(build, policy)
 
 
 def layout(python: str) -> Callable[[str], str]:

@@ -21,15 +21,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from compileall import compile_dir
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from typing import Any
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
 
 from builders.scripts.one_file import fit_pex, join
 from builders.scripts.pure_wheel import is_native, purify
+from builders.scripts.run_pex import run_pex
+from builders.scripts.wheel import unpack
 from builders.scripts.zips import rewrite, write
 
 SHEBANG = "/usr/bin/env python3"
@@ -67,10 +67,11 @@ def main(
     pex, shiv = target / f"{name}.pex", target / f"{name}.shiv"
     one = target / "bin" / command
     shutil.copyfile(wheel, target / wheel.name)
-    site = lay_project(wheel, place / "project")
+    site = place / "project"
+    unpack(str(wheel), wheel.name, site)
     entry = entry_of(site, command)
     lay_wheels(place / "wheels", files, wheel, pure)
-    run_pex(place, pex, tools=tools, python=python, wheel=wheel, command=command)
+    make_pex(place, pex, tools=tools, python=python, wheel=wheel, command=command)
     lay_site(place / "site", Path(env), site)
     run_shiv(place / "site", shiv, tools=tools, entry=entry)
     packages = {wheel.name: site, **{file: Path(path) for file, path in wheels.items()}}
@@ -85,20 +86,6 @@ def main(
     for argv in ([one], [interpreter, one], [interpreter, pex], [interpreter, shiv]):
         try_out([*map(str, argv)], version, place, variable)
     write_json(target / "sealift.json", about_of(name, command, wheel.name, version, one))
-
-
-def lay_project(wheel: Path, target: Path) -> Path:
-    """Unpack the project's wheel and compile it, as `wheel.py` does with those that are locked."""
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)
-    compile_dir(
-        target,
-        stripdir=str(target),
-        quiet=1,
-        force=True,
-        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-    )
-    return target
 
 
 def entry_of(site: Path, command: str) -> str:
@@ -130,27 +117,17 @@ def normalise(filename: str) -> str:
     return filename.partition("-")[0].lower().replace("_", "-").replace(".", "-")
 
 
-def run_pex(
+def make_pex(
     work: Path, target: Path, *, tools: str, python: str, wheel: Path, command: str
 ) -> None:
-    """Make the PEX of nothing but the wheels, with nothing of the machine's settings.
+    """Make the PEX of nothing but the wheels.
 
     It makes a virtual environment at its first start: without, each start takes a second and more.
     """
     name, version = wheel.name.split("-")[:2]
-    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex", "--python", f"{python}/bin/python3"]
-    argv += ["--pre-resolved-dists", str(work / "wheels"), f"{name}=={version}", "-c", command]
-    argv += ["--python-shebang", SHEBANG, "--no-pypi", "--no-compile", "--venv", "-o", str(target)]
-    ours = {
-        "PEX_EMIT_WARNINGS": "false",
-        "PEX_IGNORE_RCFILES": "true",
-        "PEX_ROOT": str(work / "root"),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-    }
-    done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
-    if done.returncode != 0:
-        sys.exit("pex could not make a PEX of the locked wheels")
+    words = ["--pre-resolved-dists", str(work / "wheels"), f"{name}=={version}", "-c", command]
+    words += ["--python-shebang", SHEBANG, "--venv", "-o", str(target)]
+    run_pex(words, tools=tools, python=python, root=work / "root")
     taken = distributions_in(target)
     if taken != {path.name for path in (work / "wheels").iterdir()}:
         sys.exit(f"pex took other wheels than the lock names: {sorted(taken)}")

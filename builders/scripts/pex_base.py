@@ -14,11 +14,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
+
+from builders.scripts.run_pex import run_pex
 
 
 def main(
@@ -33,7 +36,7 @@ def main(
 ) -> None:
     """Make the PEX at `out`; `work` is an empty folder, in memory where that can be."""
     place = Path(work)
-    run_pex(place, python=python, tools=tools, files=files, requirements=requirements)
+    make_pex(place, python=python, tools=tools, files=files, requirements=requirements)
     pex = place / "out"
     dists = pex / ".deps"
     if (names_in(dists) if dists.is_dir() else []) != sorted(wheels):
@@ -47,7 +50,7 @@ def main(
     shutil.copytree(pex, out, symlinks=True)
 
 
-def run_pex(
+def make_pex(
     work: Path,
     *,
     python: str,
@@ -55,28 +58,17 @@ def run_pex(
     files: dict[str, str],
     requirements: list[str],
 ) -> None:
-    """Run pex on nothing but the wheels, with nothing of the machine's settings."""
+    """Run pex on nothing but the wheels."""
     folder = work / "wheels"
     folder.mkdir()
     for name, path in sorted(files.items()):
         # A copy: pex follows links, and would call the wheel by its store path's name.
         shutil.copyfile(path, folder / name)
     (work / "top.in").write_text("\n".join(requirements) + "\n", encoding="utf-8")
-    argv = [f"{tools}/bin/python3", "-I", "-B", "-m", "pex"]
-    argv += ["--python", f"{python}/bin/python3"]
+    words = ["--layout", "loose", "-o", str(work / "out")]
     if requirements:
-        argv += ["--pre-resolved-dists", str(folder), "-r", str(work / "top.in")]
-    argv += ["--layout", "loose", "-o", str(work / "out"), "--no-pypi", "--no-compile"]
-    ours = {
-        "PEX_EMIT_WARNINGS": "false",
-        "PEX_IGNORE_RCFILES": "true",
-        "PEX_ROOT": str(work / "root"),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-    }
-    done = subprocess.run(argv, env={**os.environ, **ours}, check=False)
-    if done.returncode != 0:
-        sys.exit("pex could not make a PEX of the locked wheels")
+        words += ["--pre-resolved-dists", str(folder), "-r", str(work / "top.in")]
+    run_pex(words, tools=tools, python=python, root=work / "root")
 
 
 def share(ours: Path, theirs: Path) -> bool:

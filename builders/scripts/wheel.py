@@ -10,12 +10,14 @@ Purelib and platlib land at the root, all else of `*.data` under `.prefix`, as P
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import shutil
 import stat
 import sys
 import unicodedata
 import zipfile
+import zlib
 from compileall import compile_file
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -24,14 +26,20 @@ from py_compile import PycInvalidationMode
 MAX_FILES = 100_000
 MAX_BYTES = 8 << 30
 """What a wheel may unpack to; the largest on PyPI are below 4 GiB."""
+DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError)
+"""What zipfile makes of a member that it cannot unpack."""
 UNCOMPILED = (".prefix", "tests")
 """Folders whose modules stay source alone, which Python imports as well."""
 
 
 def main(wheel: str, filename: str, out: str) -> None:
     """Unpack `wheel` to the new folder `out`."""
+    unpack(wheel, filename, Path(out))
+
+
+def unpack(wheel: str, filename: str, target: Path) -> None:
+    """Unpack a wheel to the new folder `target`, and compile it."""
     distribution, version = filename.removesuffix(".whl").split("-")[:2]
-    target = Path(out)
     target.mkdir()
     with open_archive(wheel) as archive:
         members = check_members(archive)
@@ -109,6 +117,8 @@ def check_version(archive: zipfile.ZipFile, stem: str) -> None:
         text = archive.read(f"{stem}.dist-info/WHEEL").decode()
     except KeyError:
         sys.exit(f"bad wheel: {stem}.dist-info/WHEEL is missing")
+    except DAMAGE as fault:
+        sys.exit(f"bad wheel: {stem}.dist-info/WHEEL: {fault}")
     for line in text.splitlines():
         if line.lower().startswith("wheel-version:") and not line.partition(":")[
             2
@@ -151,7 +161,7 @@ def extract(
             shutil.copyfileobj(source, file, 1 << 20)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         sys.exit(f"bad wheel: {info.filename!r} is a file and a folder")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as fault:
+    except DAMAGE as fault:
         sys.exit(f"bad wheel: {info.filename!r}: {fault}")
     script = ".prefix/bin/" in str(path)
     path.chmod(0o755 if script or info.external_attr >> 16 & 0o111 else 0o644)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import marshal
 import os
@@ -183,6 +184,22 @@ def test_damaged_contents_are_refused(tmp_path: Path) -> None:
     done = unpack(tmp_path, bytes(content))
     assert done.returncode != 0
     assert "bad wheel: 'top/x.txt'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["top/x.txt", "top-1.0.dist-info/WHEEL"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damaged_compression_is_refused(tmp_path: Path, name: str, method: int) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr("top/x.txt", b"A" * 5000)
+        archive.writestr("top-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n" * 50)
+    content = bytearray(stream.getvalue())
+    with zipfile.ZipFile(stream) as archive:
+        start = archive.getinfo(name).header_offset + 30 + len(name)
+    content[start + 9 : start + 16] = b"\xff" * 7
+    done = unpack(tmp_path, bytes(content))
+    assert f"bad wheel: {name!r}" in done.stderr or f"bad wheel: {name}:" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _stored(name: str, data: bytes) -> list[tuple[zipfile.ZipInfo | str, bytes]]:
