@@ -76,9 +76,21 @@ class StateError(HeadError):
 
 
 class SecretMissingError(HeadError):
-    """A secret that the head had and has no more."""
+    """A secret that is needed and not there, or that the head had and has no more."""
 
     slug = "secret-missing"
+
+
+class SecretUnreadableError(HeadError):
+    """A secret that is encrypted to other keys than those at hand, or damaged."""
+
+    slug = "secret-unreadable"
+
+
+class BadSecretError(InputError):
+    """A name or value that cannot be a secret."""
+
+    slug = "bad-secret"
 
 
 class CertificateError(HeadError):

@@ -42,6 +42,11 @@ class Layout:
         return self.head_dir / "secrets"
 
     @property
+    def sealed_dir(self) -> Path:
+        """The secrets of a head with systemd, encrypted to its host keys."""
+        return self.head_dir / "secrets.age"
+
+    @property
     def known_dir(self) -> Path:
         """One empty file per secret that the head has had; says nothing of its value."""
         return self.head_dir / "known-secrets"
