@@ -113,12 +113,23 @@ def provide(layout: Layout, release: Release, observe: Observe) -> None:
         SecretMissingError: a pair that the head had is gone, or one that somebody must bring.
         BadReleaseError: the release has no openssl.
     """
-    _finish(layout)
+    _finish(layout.secrets_dir)
     every = [each for service in release.services.values() for each in service.certificates]
     pairs = [each for each in every if each.key is not None]
     # One that is made here is looked over once, as the pair that it is.
     for wanted in {each.certificate: each for each in (*every, *pairs)}.values():
-        _Keeper(layout, wanted, _tool(release, wanted), observe).provide()
+        openssl = _tool(release, wanted)
+        _Keeper(layout.secrets_dir, layout.known_dir, wanted, openssl, observe).provide()
+
+
+def look_over(folder: Path, release: Release, wanted: Certificate, observe: Observe) -> None:
+    """Look over a certificate, with its key where it is a pair, that lies in `folder`.
+
+    Raises:
+        CertificateError: it cannot be read or used, or the two are not a pair.
+        BadReleaseError: the release has no openssl.
+    """
+    _Keeper(folder, folder, wanted, _tool(release, wanted), observe).look_over()
 
 
 def _tool(release: Release, needed: Certificate) -> Path:
@@ -135,18 +146,17 @@ class _Keeper:
     """Provides one certificate of a head, with its key where it is the head's own."""
 
     def __init__(
-        self, layout: Layout, wanted: Certificate, openssl: Path, observe: Observe
+        self, folder: Path, known_dir: Path, wanted: Certificate, openssl: Path, observe: Observe
     ) -> None:
-        self._folder = layout.secrets_dir
-        self._layout = layout
+        self._folder = folder
         self._openssl = openssl
         self._observe = observe
         self._subject = _subject(wanted.subject or wanted.certificate)
         self._whole = wanted.key is not None
         names = (wanted.certificate, wanted.key or "")[: 1 + self._whole]
         self._called = " and ".join(names)
-        self._files = [layout.secrets_dir / name for name in names]
-        self._records = [layout.known_dir / name for name in names]
+        self._files = [folder / name for name in names]
+        self._records = [known_dir / name for name in names]
 
     def provide(self) -> None:
         """Make it, or look it over."""
@@ -161,10 +171,16 @@ class _Keeper:
                 hint=f"put the other one there; {self._renewal()}",
             )
         else:
-            self._check_form()
-            if self._whole:
-                self._check_pair(*self._files)
-                self._check_algorithm(self._files[0])
+            self.look_over()
+            return
+        self._check_time()
+
+    def look_over(self) -> None:
+        """Refuse what services cannot use; tell of what runs out."""
+        self._check_form()
+        if self._whole:
+            self._check_pair(*self._files)
+            self._check_algorithm(self._files[0])
         self._check_time()
 
     def _begin(self) -> None:
@@ -201,7 +217,7 @@ class _Keeper:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         durable.sync_folder(self._folder)
-        _finish(self._layout)
+        _finish(self._folder)
 
     def _write_pair(self, certificate: Path, key: Path) -> None:
         config = certificate.with_name("openssl.cnf")
@@ -293,15 +309,15 @@ def _ask(openssl: Path, words: Sequence[str], *, reason: str) -> str:
     return ended.output
 
 
-def _finish(layout: Layout) -> None:
+def _finish(home: Path) -> None:
     """Put pairs that are complete in their place, and remove what never became one."""
-    for folder in layout.secrets_dir.glob(f"{PENDING}*"):
+    for folder in home.glob(f"{PENDING}*"):
         for file in sorted(folder.iterdir()):
-            if not (layout.secrets_dir / file.name).exists():
-                os.link(file, layout.secrets_dir / file.name)
-        durable.sync_folder(layout.secrets_dir)
+            if not (home / file.name).exists():
+                os.link(file, home / file.name)
+        durable.sync_folder(home)
         shutil.rmtree(folder)
-    for folder in layout.secrets_dir.glob(f"{durable.TEMPORARY}*"):
+    for folder in home.glob(f"{durable.TEMPORARY}*"):
         if folder.is_dir():
             shutil.rmtree(folder)
 
