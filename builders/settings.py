@@ -26,9 +26,13 @@ FILE_NAME = "sealift.yaml"
 FILE_VARIABLE = "SEALIFT_CONFIG"
 PRIVATE = ".sealift"
 """Folder beside the settings file, where store and state are by default."""
+PARALLEL = 8
+"""Hosts that are spoken to at once, where the settings do not say."""
+CONNECT_TIMEOUT = 10
+"""Seconds in which a host must answer, where the settings do not say."""
 
-_FORMAT = 1
-_PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring")
+_FORMAT = 2
+_PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring", "known_hosts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +52,31 @@ class Mirrors:
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """One head: how it is reached, its web server's port, and what is added to services' ports."""
+    """What one key of `hosts` says; None where it says nothing. A name may be a set: `head[1-3]`.
+
+    What it means, and for which hosts, is for `deploy.inventory`.
+    """
 
     name: str
-    kind: str = "local"
-    port: int = 8080
-    port_offset: int = 0
+    kind: str | None = None
+    port: int | None = None
+    port_offset: int | None = None
+    address: str | None = None
+    user: str | None = None
+    key: str | None = None
+    gateway: str | None = None
+    roles: tuple[str, ...] | None = None
+    priority: int | None = None
+    sudo: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What `sealift.yaml` says, with defaults filled in and paths absolute.
 
-    `sandbox` is `on` or `off`.
+    `sandbox` is `on` or `off`. `groups` are sets of hosts, `roles` the services that hosts of a
+    role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
+    spoken to; `connect_timeout` is in seconds.
     """
 
     file: Path
@@ -74,6 +90,11 @@ class Settings:
     mirrors: Mirrors
     sandbox: str
     hosts: Mapping[str, HostSettings]
+    groups: Mapping[str, str]
+    roles: Mapping[str, tuple[str, ...]]
+    known_hosts: Path
+    parallel: int
+    connect_timeout: int
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -181,5 +202,15 @@ def _settings(
         keyring=path("keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
         mirrors=Mirrors(**said.get("mirrors", {})),
         sandbox=said.get("sandbox", "on"),
-        hosts=MappingProxyType({name: HostSettings(name, **of) for name, of in hosts.items()}),
+        hosts=MappingProxyType({name: _host(name, of) for name, of in hosts.items()}),
+        groups=MappingProxyType(dict(said.get("groups", {}))),
+        roles=MappingProxyType({name: tuple(of) for name, of in said.get("roles", {}).items()}),
+        known_hosts=path("known_hosts", "known_hosts"),
+        parallel=said.get("parallel", PARALLEL),
+        connect_timeout=said.get("connect_timeout", CONNECT_TIMEOUT),
     )
+
+
+def _host(name: str, of: Mapping[str, Any]) -> HostSettings:
+    roles = {"roles": tuple(of["roles"])} if "roles" in of else {}
+    return HostSettings(name, **{**of, **roles})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from builders.document import parse
-from builders.fields import fail, integer, mapping, string, unknown
+from builders.fields import fail, integer, mapping, string, strings, text, unknown
 from builders.recipe_words import recipe_name, url
 
 if TYPE_CHECKING:
@@ -13,11 +14,22 @@ if TYPE_CHECKING:
 
     from builders.fields import Node
 
-PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring")
+PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring", "known_hosts")
 MIRRORS = ("pypi_index", "pypi_files", "npm", "nodejs", "debian", "debian_security")
 SANDBOX = ("on", "off")
-HOST_KINDS = ("local",)
+HOST_KINDS = ("local", "ssh")
+SUDO = ("auto", "always", "never")
+HOST_WORDS = ("address", "user", "key", "gateway")
+HOST_KEYS = ("kind", "port", "port_offset", *HOST_WORDS, "roles", "priority", "sudo")
 HIGHEST_PORT = 65_535
+MOST_PARALLEL = 256
+LONGEST_WAIT = 600
+"""Seconds."""
+HIGHEST_PRIORITY = 1_000_000
+
+# No more than the characters: what a set of names means is for whoever expands it.
+_NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
+_WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 
 
 def read(content: bytes, file: Path) -> dict[str, Any]:
@@ -27,7 +39,8 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
         RecipeError: an unknown key or a wrong value.
     """
     node = parse(content, file)
-    values = mapping(node, (*PATHS, "mirrors", "sandbox", "hosts"))
+    numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT}
+    values = mapping(node, (*PATHS, "mirrors", "sandbox", "hosts", "groups", "roles", *numbers))
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}
     if "mirrors" in values:
         said["mirrors"] = {
@@ -37,7 +50,29 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
         said["sandbox"] = _word(values["sandbox"], SANDBOX, "sandbox mode")
     if "hosts" in values:
         said["hosts"] = _hosts(values["hosts"])
+    if "groups" in values:
+        said["groups"] = {name: _wanted(of) for name, of in _named(values["groups"])}
+    if "roles" in values:
+        said["roles"] = {
+            name: list(strings(of, recipe_name)) for name, of in _named(values["roles"])
+        }
+    for key in numbers.keys() & values.keys():
+        said[key] = integer(values[key], 1, numbers[key])
     return said
+
+
+def _named(node: Node) -> list[tuple[str, Node]]:
+    """Return what a mapping says, by names."""
+    mapping(node)
+    return [(recipe_name(key), value) for key, value in node.entries]
+
+
+def _wanted(node: Node) -> str:
+    """Read a set of hosts, as on the command line; a list is joined."""
+    words = strings(node) if node.sort == "seq" else (string(node),)
+    if not all(_WANTED.match(word) for word in words):
+        raise fail(node, "this is no set of hosts", expected="for example head[1-3] or @heads")
+    return ",".join(words)
 
 
 def _word(node: Node, words: tuple[str, ...], what: str) -> str:
@@ -50,20 +85,32 @@ def _hosts(node: Node) -> dict[str, dict[str, Any]]:
     values = mapping(node)
     if not values:
         raise fail(node, "there is no host", expected="at least one, for example local: {}")
-    for key, _ in node.entries:
-        recipe_name(key)
-    return {name: _host(value) for name, value in values.items()}
+    return {_host_name(key): _host(value) for key, value in node.entries}
+
+
+def _host_name(node: Node) -> str:
+    if not _NODE_SET.match(text(node)):
+        raise fail(
+            node, f"{node.text!r} is no host name", expected="for example head1 or head[1-3]"
+        )
+    return node.text
 
 
 def _host(node: Node) -> dict[str, Any]:
     if node.sort == "null":
         return {}
-    values = mapping(node, ("kind", "port", "port_offset"))
-    said: dict[str, Any] = {}
-    if "kind" in values:
-        said["kind"] = _word(values["kind"], HOST_KINDS, "kind of host")
-    if "port" in values:
-        said["port"] = integer(values["port"], 1, HIGHEST_PORT)
-    if "port_offset" in values:
-        said["port_offset"] = integer(values["port_offset"], 0, HIGHEST_PORT - 1024)
+    values = mapping(node, HOST_KEYS)
+    said: dict[str, Any] = {key: text(values[key]) for key in HOST_WORDS if key in values}
+    for key, words in (("kind", HOST_KINDS), ("sudo", SUDO)):
+        if key in values:
+            said[key] = _word(values[key], words, f"{key} of host")
+    if "roles" in values:
+        said["roles"] = list(strings(values["roles"], recipe_name))
+    for key, least, most in (
+        ("port", 1, HIGHEST_PORT),
+        ("port_offset", 0, HIGHEST_PORT - 1024),
+        ("priority", -HIGHEST_PRIORITY, HIGHEST_PRIORITY),
+    ):
+        if key in values:
+            said[key] = integer(values[key], least, most)
     return said
