@@ -1,0 +1,201 @@
+"""Load on web servers from beginning to end of a `with`, and what became of each request.
+
+wrk makes the requests: on a machine that runs the heads as well, a client in Python would take
+the time that is to be measured (about 0.4 ms of a core for each request, wrk's 0.03). For each
+address there are two of it: one keeps its connections, one opens a new one, with TLS, for each
+request. WebSockets are for `Handshakes`, as wrk has none.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SCRIPT = Path(__file__).with_suffix(".lua")
+ENDLESS = "86400s"
+"""Longer than any measurement; wrk ends and tells when it is interrupted."""
+TIMEOUT = 10.0
+"""Seconds after which a request has failed."""
+PAUSE = 0.25
+"""Seconds between two handshakes with one head."""
+_MICRO = 1_000_000
+_BROKEN = ("connect", "read", "write", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of requests: how many, failures by kind, how often each latency was seen.
+
+    Latencies are in microseconds; `seconds` is how long it took.
+    """
+
+    requests: int
+    failures: Mapping[str, int]
+    latencies: Mapping[int, int]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """How many have failed, of whatever kind."""
+        return sum(self.failures.values())
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+    def percentile(self, part: float) -> float:
+        """Return the latency in seconds that the part of the answers (0 to 100) do not exceed."""
+        left = sum(self.latencies.values()) * part / 100
+        for micros in sorted(self.latencies):
+            left -= self.latencies[micros]
+            if left <= 0:
+                return micros / _MICRO
+        return 0.0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.requests + other.requests,
+            Counter(self.failures) + Counter(other.failures),
+            Counter(self.latencies) + Counter(other.latencies),
+            max(self.seconds, other.seconds),
+        )
+
+    def then(self, later: Outcome) -> Outcome:
+        """Join with what came after."""
+        both = self + later
+        seconds = self.seconds + later.seconds
+        return Outcome(both.requests, both.failures, both.latencies, seconds)
+
+
+NOTHING = Outcome(0, {}, {}, 0.0)
+
+
+def parse(text: str) -> Outcome:
+    """Read what `load.lua` says at the end of a run.
+
+    Raises:
+        RuntimeError: it says nothing, so wrk did not come to its end.
+    """
+    lines = [line for line in text.splitlines() if line.startswith('{"requests"')]
+    if not lines:
+        raise RuntimeError(f"wrk did not tell what became of its requests:\n{text[-1000:]}")
+    said: dict[str, Any] = json.loads(lines[-1])
+    failures = Counter({kind: said[kind] for kind in _BROKEN if said[kind]})
+    for counts in said["statuses"]:
+        failures.update({f"status {status}": count for status, count in counts.items()})
+    latencies = {int(micros): int(count) for micros, count in said["latencies"]}
+    return Outcome(said["requests"], failures, latencies, said["micros"] / _MICRO)
+
+
+@dataclass(slots=True)
+class Load:
+    """Requests under way; `outcome` is there when they have ended."""
+
+    outcome: Outcome = NOTHING
+    handshakes: Outcome = NOTHING
+
+
+@contextmanager
+def load(
+    addresses: Sequence[str],
+    paths: Sequence[str],
+    *,
+    keep: int = 4,
+    fresh: int = 2,
+    websocket: str | None = None,
+) -> Iterator[Load]:
+    """Ask for the paths in turn at all addresses (`https://…`) as long as the context lasts.
+
+    `keep` connections per address are kept, `fresh` times at once a new one is made.
+
+    Raises:
+        RuntimeError: wrk could not run.
+    """
+    running = Load()
+    begun = [_begin(each, paths, "keep", keep) for each in addresses if keep]
+    begun += [_begin(each, paths, "close", fresh) for each in addresses if fresh]
+    shakers = [Handshakes(f"wss{each[5:]}{websocket}") for each in addresses if websocket]
+    try:
+        for each in shakers:
+            each.begin()
+        yield running
+    finally:
+        for process in begun:
+            process.send_signal(signal.SIGINT)
+        said = [process.communicate(timeout=60)[0] for process in begun]
+        ends = [each.end() for each in shakers]
+    running.outcome = sum((parse(text) for text in said), NOTHING)
+    running.handshakes = sum(ends, NOTHING)
+
+
+def _begin(
+    address: str, paths: Sequence[str], mode: str, connections: int
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *("wrk", "-t", "1", "-c", str(connections), "-d", ENDLESS),
+            *("--timeout", f"{TIMEOUT:.0f}s", "-s", str(SCRIPT), address, "--", mode, *paths),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@dataclass(slots=True)
+class Handshakes:
+    """One WebSocket after the other, each opened anew and held until its first message."""
+
+    url: str
+    _done: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _count: int = 0
+    _failures: Counter[str] = field(default_factory=Counter)
+    _latencies: Counter[int] = field(default_factory=Counter)
+    _began: float = 0.0
+
+    def begin(self) -> None:
+        """Begin in a thread of its own."""
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._all, name=self.url)
+        self._thread.start()
+
+    def end(self) -> Outcome:
+        """Wait for the last one; tell what became of all."""
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+        spent = time.monotonic() - self._began
+        return Outcome(self._count, self._failures, self._latencies, spent)
+
+    def _all(self) -> None:
+        trusting = ssl.create_default_context()
+        trusting.check_hostname = False
+        trusting.verify_mode = ssl.CERT_NONE
+        while not self._done.wait(PAUSE):
+            began = time.monotonic()
+            self._count += 1
+            try:
+                with connect(self.url, ssl=trusting, open_timeout=TIMEOUT, proxy=None) as socket:
+                    socket.recv(timeout=TIMEOUT)
+            except (OSError, WebSocketException) as fault:
+                self._failures[f"websocket {type(fault).__name__}"] += 1
+            else:
+                self._latencies[int((time.monotonic() - began) * _MICRO)] += 1
