@@ -1,0 +1,110 @@
+"""Errors, events and changes as they travel between a head and the operator: JSON records.
+
+Each pair of functions is inverse as far as a record can say it; an error that was told is raised
+again with its slug, its facts and its exit code. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploy.events import Event, What
+from deploy.services import Changes
+from store.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FACTS = ("where", "expected", "got", "hint", "service", "request")
+LAST_CODE = 127
+"""The last exit code that says something of its own."""
+BUG = "bug"
+"""The slug of what is no `Error`: its traceback stays on the machine where it happened."""
+
+
+class ToldError(Error):
+    """An error that another machine told, with its own slug and exit code.
+
+    Attributes:
+        service: the service that failed, where one did.
+        request: the probe that failed, where one did.
+        log: the last lines of that service.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        facts = {name: _text(record.get(name)) for name in FACTS}
+        service, request = facts.pop("service"), facts.pop("request")
+        super().__init__(_text(record.get("reason")) or "it did not say why", **facts)
+        self.service = service
+        self.request = request
+        self.log = tuple(str(line) for line in record.get("log") or ())
+
+
+def error_json(error: BaseException) -> dict[str, Any]:
+    """Return what `error_from_json` reads; what is no `Error` is told as a bug."""
+    if not isinstance(error, Error):
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        error = ToldError({"reason": reason})
+        return _record(error, BUG)
+    return _record(error, error.slug)
+
+
+def error_from_json(record: Mapping[str, Any]) -> ToldError:
+    """Make the error that a record tells of; what is not in it is not known."""
+    slug, code = record.get("slug"), record.get("exit_code")
+    facts = {
+        "slug": slug if isinstance(slug, str) and slug else Error.slug,
+        "exit_code": code if type(code) is int and 0 < code <= LAST_CODE else Error.exit_code,
+    }
+    # Slug and exit code are a class's: one per family everywhere else.
+    told: type[ToldError] = type("ToldError", (ToldError,), {**facts, "__doc__": ToldError.__doc__})
+    return told(record)
+
+
+def event_json(event: Event) -> dict[str, str]:
+    """Return what `event_from_json` reads."""
+    return {"what": event.what.value, "name": event.name, "detail": event.detail}
+
+
+def event_from_json(record: Mapping[str, Any]) -> Event | None:
+    """Make the event that a record tells of; None if this version knows no such kind."""
+    try:
+        what = What(record.get("what"))
+    except ValueError:
+        return None
+    return Event(what, _text(record.get("name")) or "", _text(record.get("detail")) or "")
+
+
+def changes_json(changes: Changes) -> dict[str, list[str]]:
+    """Return what `changes_from_json` reads."""
+    return {
+        "started": list(changes.started),
+        "restarted": list(changes.restarted),
+        "stopped": list(changes.stopped),
+        "reloaded": list(changes.reloaded),
+    }
+
+
+def changes_from_json(record: Mapping[str, Any]) -> Changes:
+    """Make the changes that a record tells of."""
+    return Changes(
+        **{
+            name: tuple(str(each) for each in record.get(name) or ())
+            for name in ("started", "restarted", "stopped", "reloaded")
+        }
+    )
+
+
+def _record(error: Error, slug: str) -> dict[str, Any]:
+    facts = {name: _text(getattr(error, name, None)) for name in FACTS}
+    return {
+        "slug": slug,
+        "reason": error.reason,
+        **facts,
+        "exit_code": error.exit_code,
+        "log": [str(line) for line in getattr(error, "log", ())],
+    }
+
+
+def _text(fact: object) -> str | None:
+    return None if fact is None else str(fact)
