@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from deploy.errors import NoGenerationError, NotGoodError, UnknownServiceError
 from deploy.events import Event, Observe, What, forgiving, ignore
 from deploy.journal import Intent
-from deploy.perform import Rollout
+from deploy.perform import ALONE, Operator, Rollout
 from deploy.profile import Status
 from deploy.release import WEB_SERVER, Release
 from deploy.rollout import Happening, Stage, advance
@@ -44,7 +44,24 @@ class Outcome:
     seconds: float
 
 
-def deploy(head: Head, path: Path, *, by: str | None = None, observe: Observe = ignore) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be done: which generation is to run, of which release, by whom."""
+
+    action: str
+    number: int
+    path: Path
+    by: str
+
+
+def deploy(
+    head: Head,
+    path: Path,
+    *,
+    by: str | None = None,
+    observe: Observe = ignore,
+    operator: Operator = ALONE,
+) -> Outcome:
     """Run the release at the store path `path` as a new generation, or go back to what ran.
 
     A release that is current already gets no new number; what is not as it says is restarted.
@@ -58,11 +75,17 @@ def deploy(head: Head, path: Path, *, by: str | None = None, observe: Observe = 
         current = head.profile.current()
         same = current is not None and head.profile.get(current).path == path
         number = current if same and current is not None else head.profile.next_number()
-        return _roll(head, "deploy", number, path, who=who, observe=tell)
+        change = Change("deploy", number, path, who)
+        return _roll(head, change, tell, operator)
 
 
 def rollback(
-    head: Head, to: int | None = None, *, by: str | None = None, observe: Observe = ignore
+    head: Head,
+    to: int | None = None,
+    *,
+    by: str | None = None,
+    observe: Observe = ignore,
+    operator: Operator = ALONE,
 ) -> Outcome:
     """Run generation `to` again; by default the newest good one before the current.
 
@@ -75,7 +98,8 @@ def rollback(
     """
     with _changing(head, "rollback", by, observe) as (who, tell):
         target = _target(head, to)
-        return _roll(head, "rollback", target.number, target.path, who=who, observe=tell)
+        change = Change("rollback", target.number, target.path, who)
+        return _roll(head, change, tell, operator)
 
 
 def start(
@@ -154,7 +178,7 @@ def prune(head: Head, keep: int, *, by: str | None = None) -> tuple[Generation, 
         every = head.profile.generations()
         current = head.profile.current()
         back = head.profile.before(current)
-        safe = {current, None if back is None else back.number}
+        safe = {current, head.profile.left(), None if back is None else back.number}
         old = [each for each in every[: max(0, len(every) - keep)] if each.number not in safe]
         for each in old:
             head.profile.remove(each.number)
@@ -178,6 +202,7 @@ def repair(head: Head, observe: Observe = ignore) -> Intent | None:
     intent = head.journal.read()
     head.profile.sweep()
     if intent is None:
+        head.drop()
         return None
     rollout = Rollout(head, intent, ignore, live=False)
     end = rollout.run(advance(intent.stage, Happening.CUT))
@@ -260,17 +285,23 @@ def _known(wanted: Release, names: Collection[str]) -> None:
             )
 
 
-def _roll(
-    head: Head, action: str, number: int, path: Path, *, who: str, observe: Observe
-) -> Outcome:
+def _roll(head: Head, change: Change, observe: Observe, operator: Operator) -> Outcome:
     began = time.monotonic()
     before = head.profile.current()
-    running = head.services.alive()
-    intent = Intent(action, before, number, str(path), Stage.INTENDED, who, time.time(), running)
-    rollout = Rollout(head, intent, observe)
+    intent = Intent(
+        change.action,
+        before,
+        change.number,
+        str(change.path),
+        Stage.INTENDED,
+        change.by,
+        time.time(),
+        running=head.services.alive(),
+    )
+    rollout = Rollout(head, intent, observe, operator)
     with _deaf_to_hangup():
         end = rollout.run(Stage.LOCKED)
     if end is not Stage.CONFIRMED:
         raise rollout.failure(end)
-    head.tidy(head.load(path))
-    return Outcome(number, before, rollout.changes, time.monotonic() - began)
+    head.tidy(head.load(change.path))
+    return Outcome(change.number, before, rollout.changes, time.monotonic() - began)

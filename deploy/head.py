@@ -37,7 +37,7 @@ from deploy.settings import Settings
 from deploy.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -102,8 +102,33 @@ class Head(Protocol):
         """Run `names` as `wanted` says, and leave the others alone; with `running`, restart all."""
         ...
 
-    def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
-        """Return when the services (all, or just `names`) are healthy."""
+    def check(
+        self,
+        wanted: Release,
+        names: Collection[str] | None,
+        observe: Observe,
+        present: Callable[[], None] = health.anyway,
+    ) -> None:
+        """Return when the services (all, or just `names`) are healthy.
+
+        `present` is asked now and then; what it raises ends the check.
+        """
+        ...
+
+    def guard(self, wanted: Release) -> None:
+        """See to it that an unfinished change is put right also if this process dies."""
+        ...
+
+    def unguard(self) -> None:
+        """Let go of that: nothing is unfinished, or somebody else will have to look after it."""
+        ...
+
+    def settle(self) -> None:
+        """Let hold what the change brought besides the release."""
+        ...
+
+    def drop(self) -> bool:
+        """Forget what an unfinished change brought besides the release; tell if there was any."""
         ...
 
     def tidy(self, wanted: Release) -> None:
@@ -192,7 +217,13 @@ class LocalHead:
             self.services.stop(names)
         return self.services.apply(every, wanted.tools, names)
 
-    def check(self, wanted: Release, names: Collection[str] | None, observe: Observe) -> None:
+    def check(
+        self,
+        wanted: Release,
+        names: Collection[str] | None,
+        observe: Observe,
+        present: Callable[[], None] = health.anyway,
+    ) -> None:
         """Return when the services are healthy.
 
         Raises:
@@ -206,7 +237,21 @@ class LocalHead:
             self.settings,
             log=lambda name: self.last_lines(name, LOG_LINES, since=began),
             observe=observe,
+            present=present,
         )
+
+    def guard(self, wanted: Release) -> None:
+        """Do nothing: whichever command comes next puts an unfinished change right."""
+
+    def unguard(self) -> None:
+        """Do nothing, as `guard`."""
+
+    def settle(self) -> None:
+        """Do nothing: a change brings a release and no more."""
+
+    def drop(self) -> bool:
+        """Do nothing, as `settle`."""
+        return False
 
     def tidy(self, wanted: Release) -> None:
         """Remove copies of secrets that no program of `wanted` may read."""

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event as Flag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from deploy.errors import UnhealthyError
 from deploy.events import Event, Observe, What
@@ -20,13 +20,24 @@ from deploy.services import Phase, Process
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from deploy.services import ServiceManager
     from deploy.settings import Settings
 
 SLOWEST = 0.2
 """Seconds between two questions to a service that has not answered yet, or has well enough."""
 FRESH = 10.0
 """Seconds; a process that is up for longer has shown that it stays up."""
+
+
+def anyway() -> None:
+    """Let a check go on to its end."""
+
+
+class Processes(Protocol):
+    """What tells of the processes that are looked at."""
+
+    def processes(self) -> Mapping[str, Process]:
+        """Return every program by name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +53,14 @@ class Check:
 class Watch:
     """Looks whether one program is still the process that was seen first."""
 
-    manager: ServiceManager
+    manager: Processes
     program: str
+    present: Callable[[], None] = anyway
     seen: tuple[int | None, float | None] | None = None
 
     def trouble(self) -> str | None:
         """Return what is wrong with the process, or nothing."""
+        self.present()
         process = self.manager.processes().get(self.program)
         if process is None:
             return "the service manager does not know it"
@@ -76,20 +89,22 @@ class Watch:
 
 
 def check(
-    manager: ServiceManager,
+    manager: Processes,
     checks: Sequence[Check],
     settings: Settings,
     *,
     log: Callable[[str], Sequence[str]],
     observe: Observe,
+    present: Callable[[], None] = anyway,
 ) -> None:
     """Return when all `checks` are satisfied; `log` gives a program's last lines.
 
     Raises:
         UnhealthyError: the first program that is not, with the request and what came of it.
+        Error: what `present` raises, which is asked all the time.
     """
     stop = Flag()
-    watches = {each.program: Watch(manager, each.program) for each in checks}
+    watches = {each.program: Watch(manager, each.program, present) for each in checks}
     with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
         jobs = {
             pool.submit(_one, each, watches[each.program], settings, stop): each for each in checks

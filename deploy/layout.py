@@ -82,6 +82,16 @@ class Layout:
         return self.profiles_dir / "system"
 
     @property
+    def profile_before(self) -> Path:
+        """The link to what was current before the last switch."""
+        return self.profiles_dir / "system-before"
+
+    @property
+    def audit(self) -> Path:
+        """Every change of the head, one JSON record a line."""
+        return self.head_dir / "audit.jsonl"
+
+    @property
     def nginx_conf(self) -> Path:
         """The web server's configuration."""
         return self.run_dir / "nginx.conf"

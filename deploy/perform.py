@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from deploy.errors import DeployFailedError, StrandedError
 from deploy.events import Event, Observe, What
@@ -22,7 +22,44 @@ if TYPE_CHECKING:
     from deploy.journal import Intent
     from deploy.release import Release
 
-JOURNALLED = frozenset({Stage.SWITCHED, Stage.RESTARTED, Stage.HEALTHY, Stage.REVERTING})
+JOURNALLED = frozenset(
+    {Stage.SWITCHED, Stage.RESTARTED, Stage.HEALTHY, Stage.AGREED, Stage.REVERTING}
+)
+
+
+class Operator(Protocol):
+    """Who asked for a change, and decides at two points whether it goes on.
+
+    Each method raises an `Error` where it does not.
+    """
+
+    def permit(self, wanted: Release) -> None:
+        """Return when the head may switch to what it has prepared."""
+        ...
+
+    def present(self) -> None:
+        """Return if the operator is still there and wants the change; asked again and again."""
+        ...
+
+    def agree(self, wanted: Release, changes: Changes) -> None:
+        """Return when the healthy release is to stay."""
+        ...
+
+
+class Alone:
+    """The operator of a single head, who wants what was asked for if it is well."""
+
+    def permit(self, wanted: Release) -> None:
+        """Permit it."""
+
+    def present(self) -> None:
+        """Be there."""
+
+    def agree(self, wanted: Release, changes: Changes) -> None:
+        """Agree."""
+
+
+ALONE = Alone()
 
 
 @dataclass(slots=True)
@@ -36,14 +73,20 @@ class Rollout:
     head: Head
     intent: Intent
     observe: Observe
+    operator: Operator = ALONE
     live: bool = True
     changes: Changes = field(default_factory=Changes)
     cause: BaseException | None = None
+    returned: bool = True
+    """Whether there was anything to go back to."""
 
     def run(self, stage: Stage) -> Stage:
         """Go from `stage` to a final one, whatever happens on the way."""
         while stage not in FINAL:
             stage = self._step(stage)
+        if stage is Stage.REFUSED:
+            self.head.drop()
+        self.head.unguard()
         return stage
 
     def failure(self, end: Stage) -> BaseException:
@@ -85,6 +128,8 @@ class Rollout:
             case Action.PREPARE:
                 self.head.prepare(self._wanted(), self.observe, known=self._is_known())
                 self.observe(Event(What.PREPARED, self._after, self.intent.path))
+            case Action.PERMIT:
+                self.operator.permit(self._wanted())
             case Action.INTEND:
                 self._intend()
             case Action.SWITCH:
@@ -93,7 +138,9 @@ class Rollout:
             case Action.RESTART:
                 self._restart()
             case Action.CHECK:
-                self.head.check(self._wanted(), None, self.observe)
+                self.head.check(self._wanted(), None, self.observe, self.operator.present)
+            case Action.AWAIT:
+                self.operator.agree(self._wanted(), self.changes)
             case Action.CONFIRM:
                 self._confirm()
             case Action.REVERT:
@@ -112,6 +159,7 @@ class Rollout:
                 self.intent.by,
                 before=self.intent.before,
             )
+        self.head.guard(self._wanted())
 
     def _restart(self) -> None:
         self.changes = self.head.restart(self._wanted(), reload=False, observe=self.observe)
@@ -130,18 +178,26 @@ class Rollout:
         if profile.current() != self.intent.after:
             raise Error(f"generation {self.intent.after} is not current", where=self.head.name)
         profile.mark(self.intent.after, Status.GOOD)
+        self.head.settle()
         self.head.journal.clear()
         self.observe(Event(What.CONFIRMED, self._after))
 
     def _revert(self) -> None:
-        """Go back: the profile first, so that from here on every reader sees the old release."""
+        """Go back: the profile first, so that from here on every reader sees the old release.
+
+        Where nothing ran before it goes last: what puts the head right is found through it.
+        """
         before = self.intent.before
-        if before == self.intent.after:
+        self.returned = self.head.drop() or before != self.intent.after
+        if self.live and not self.returned:
             self.head.journal.clear()
             raise self.cause or Error("there is nothing to go back to", where=self.head.name)
-        self.head.profile.switch(before)
+        if before is not None:
+            self.head.profile.switch(before)
         self._mark_failed()
         self._put_back(before)
+        if before is None:
+            self.head.profile.switch(None)
         self.head.journal.clear()
         self.observe(Event(What.REVERTED, f"generation {before or 'none'}"))
         if before is not None and self._runs():
@@ -158,6 +214,9 @@ class Rollout:
         return self.intent.running and (self.live or self.head.services.alive())
 
     def _mark_failed(self) -> None:
+        """Note that the generation failed; one that ran before is as good as it was."""
+        if self.intent.before == self.intent.after:
+            return
         profile = self.head.profile
         found = {each.number: each for each in profile.generations()}.get(self.intent.after)
         if found is None:
@@ -182,7 +241,7 @@ class Rollout:
         reason = getattr(self.cause, "reason", str(self.cause))
         if self.intent.before is None:
             return f"{what}: {reason}; nothing ran before, and everything is stopped"
-        if self.intent.before == self.intent.after:
+        if not self.returned:
             return f"{what}: {reason}; it is the current one, there is nothing to go back to"
         return f"{what}: {reason}; went back to generation {self.intent.before}, {end}"
 

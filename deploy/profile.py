@@ -53,6 +53,7 @@ class Profile:
 
     def __init__(self, layout: Layout) -> None:
         self._link = layout.profile
+        self._before = layout.profile_before
         self._records = layout.records_dir
         self._pattern = re.compile(rf"{re.escape(layout.profile.name)}-([1-9]\d*)-link")
 
@@ -120,11 +121,25 @@ class Profile:
         durable.remove(self._name(number))
 
     def switch(self, number: int | None) -> None:
-        """Make a generation current, or none; atomic and durable."""
+        """Make a generation current, or none; atomic and durable.
+
+        The one that was current stays known as the one before: who loaded a page of it still asks
+        for its files.
+        """
+        current = self.current()
+        if current is not None and current != number:
+            durable.link(self._before, self._name(current).name)
         if number is None:
             durable.remove(self._link)
         else:
             durable.link(self._link, self._name(number).name)
+
+    def left(self) -> int | None:
+        """Return the generation that was current before the last switch, if it is known."""
+        try:
+            return self._number(str(self._before.readlink()))
+        except FileNotFoundError:
+            return None
 
     def sweep(self) -> None:
         """Remove what killed writers left."""

@@ -14,10 +14,12 @@ class Stage(Enum):
 
     LOCKED = "locked"
     PREPARED = "prepared"
+    PERMITTED = "permitted"
     INTENDED = "intended"
     SWITCHED = "switched"
     RESTARTED = "restarted"
     HEALTHY = "healthy"
+    AGREED = "agreed"
     REVERTING = "reverting"
     REFUSED = "refused"
     CONFIRMED = "confirmed"
@@ -37,10 +39,12 @@ class Action(Enum):
     """What is done to leave a stage."""
 
     PREPARE = "prepare"
+    PERMIT = "permit"
     INTEND = "intend"
     SWITCH = "switch"
     RESTART = "restart"
     CHECK = "check"
+    AWAIT = "await"
     CONFIRM = "confirm"
     REVERT = "revert"
 
@@ -49,23 +53,29 @@ FINAL = frozenset({Stage.REFUSED, Stage.CONFIRMED, Stage.REVERTED, Stage.STRANDE
 
 ACTIONS = {
     Stage.LOCKED: Action.PREPARE,
-    Stage.PREPARED: Action.INTEND,
+    Stage.PREPARED: Action.PERMIT,
+    Stage.PERMITTED: Action.INTEND,
     Stage.INTENDED: Action.SWITCH,
     Stage.SWITCHED: Action.RESTART,
     Stage.RESTARTED: Action.CHECK,
-    Stage.HEALTHY: Action.CONFIRM,
+    Stage.HEALTHY: Action.AWAIT,
+    Stage.AGREED: Action.CONFIRM,
     Stage.REVERTING: Action.REVERT,
 }
 
 # A failure before the intent is written touches nothing. After that, everything that is not
-# success goes back; only a release that was found healthy is kept by whoever takes over.
+# success goes back, also a healthy release whose operator is gone: on other heads it may have
+# failed. Only what the operator agreed to is kept by whoever takes over.
 TABLE = {
     (Stage.LOCKED, Happening.DONE): Stage.PREPARED,
     (Stage.LOCKED, Happening.FAILED): Stage.REFUSED,
     (Stage.LOCKED, Happening.CUT): Stage.REFUSED,
-    (Stage.PREPARED, Happening.DONE): Stage.INTENDED,
-    (Stage.PREPARED, Happening.FAILED): Stage.REVERTING,
+    (Stage.PREPARED, Happening.DONE): Stage.PERMITTED,
+    (Stage.PREPARED, Happening.FAILED): Stage.REFUSED,
     (Stage.PREPARED, Happening.CUT): Stage.REFUSED,
+    (Stage.PERMITTED, Happening.DONE): Stage.INTENDED,
+    (Stage.PERMITTED, Happening.FAILED): Stage.REVERTING,
+    (Stage.PERMITTED, Happening.CUT): Stage.REFUSED,
     (Stage.INTENDED, Happening.DONE): Stage.SWITCHED,
     (Stage.INTENDED, Happening.FAILED): Stage.REVERTING,
     (Stage.INTENDED, Happening.CUT): Stage.REVERTING,
@@ -75,9 +85,12 @@ TABLE = {
     (Stage.RESTARTED, Happening.DONE): Stage.HEALTHY,
     (Stage.RESTARTED, Happening.FAILED): Stage.REVERTING,
     (Stage.RESTARTED, Happening.CUT): Stage.REVERTING,
-    (Stage.HEALTHY, Happening.DONE): Stage.CONFIRMED,
+    (Stage.HEALTHY, Happening.DONE): Stage.AGREED,
     (Stage.HEALTHY, Happening.FAILED): Stage.REVERTING,
-    (Stage.HEALTHY, Happening.CUT): Stage.HEALTHY,
+    (Stage.HEALTHY, Happening.CUT): Stage.REVERTING,
+    (Stage.AGREED, Happening.DONE): Stage.CONFIRMED,
+    (Stage.AGREED, Happening.FAILED): Stage.REVERTING,
+    (Stage.AGREED, Happening.CUT): Stage.AGREED,
     (Stage.REVERTING, Happening.DONE): Stage.REVERTED,
     (Stage.REVERTING, Happening.FAILED): Stage.STRANDED,
     (Stage.REVERTING, Happening.CUT): Stage.REVERTING,
