@@ -76,7 +76,8 @@ class Settings:
 
     `sandbox` is `on` or `off`. `groups` are sets of hosts, `roles` the services that hosts of a
     role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
-    spoken to; `connect_timeout` is in seconds.
+    spoken to; `connect_timeout` is in seconds. `recovery` are public keys that secrets are sealed
+    to besides those of heads.
     """
 
     file: Path
@@ -95,6 +96,7 @@ class Settings:
     known_hosts: Path
     parallel: int
     connect_timeout: int
+    recovery: tuple[str, ...] = ()
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -208,6 +210,7 @@ def _settings(
         known_hosts=path("known_hosts", "known_hosts"),
         parallel=said.get("parallel", PARALLEL),
         connect_timeout=said.get("connect_timeout", CONNECT_TIMEOUT),
+        recovery=tuple(said.get("recovery", ())),
     )
 
 

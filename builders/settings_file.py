@@ -29,6 +29,7 @@ HIGHEST_PRIORITY = 1_000_000
 
 # No more than the characters: what a set of names means is for whoever expands it.
 _NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
+_PUBLIC_KEY = re.compile(r"age1[0-9a-z]{58}\Z|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+=*(?: .*)?\Z")
 _WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 
 
@@ -40,7 +41,8 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
     """
     node = parse(content, file)
     numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT}
-    values = mapping(node, (*PATHS, "mirrors", "sandbox", "hosts", "groups", "roles", *numbers))
+    sections = ("mirrors", "sandbox", "hosts", "groups", "roles", "recovery")
+    values = mapping(node, (*PATHS, *sections, *numbers))
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}
     if "mirrors" in values:
         said["mirrors"] = {
@@ -56,6 +58,8 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
         said["roles"] = {
             name: list(strings(of, recipe_name)) for name, of in _named(values["roles"])
         }
+    if "recovery" in values:
+        said["recovery"] = list(strings(values["recovery"], _public_key))
     for key in numbers.keys() & values.keys():
         said[key] = integer(values[key], 1, numbers[key])
     return said
@@ -73,6 +77,13 @@ def _wanted(node: Node) -> str:
     if not all(_WANTED.match(word) for word in words):
         raise fail(node, "this is no set of hosts", expected="for example head[1-3] or @heads")
     return ",".join(words)
+
+
+def _public_key(node: Node) -> str:
+    """Read a key that secrets are sealed to; whether it is one, who seals finds out."""
+    if not _PUBLIC_KEY.match(string(node)):
+        raise fail(node, "this is no public key", expected="age1…, ssh-ed25519 … or ssh-rsa …")
+    return node.text
 
 
 def _word(node: Node, words: tuple[str, ...], what: str) -> str:
