@@ -1,7 +1,8 @@
 """Kind `env`: locked wheels joined into one environment with an interpreter.
 
-It is also a part of every Python service: one `sys.path` entry, whatever its packages. How the
-links lie is for `builders/scripts/env.py`.
+With a source, which is a Python project, the project's own wheel is joined as well. An environment
+is also a part of every Python service: one `sys.path` entry, whatever its packages. How the links
+lie is for `builders/scripts/env.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import linkage, sdist, wheel
+from builders import linkage, project_wheel, sdist, wheel
 from builders.lock_files import lock_file
 from builders.python_lock import load, requirements_of, target_of
 from builders.step import Step
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 2
 GUNICORN_MODULES = ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread")
 """What a service that gunicorn runs loads besides its own code."""
+_OWN = "project"
+"""The role of the project's own wheel; no package's, whose roles have a prefix."""
 
 
 def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -36,13 +39,17 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
 
     Raises:
         LockError: the lock is missing, stale or not one.
+        InputError: a project has no environment to be built in.
     """
-    del source
     requirements, lock = locked(recipe, None, project)
-    return (
-        *sdist.plan(recipe, lock.packages, project),
-        step(recipe, lock, requirements, key=recipe.name),
-    )
+    wheels = sdist.plan(recipe, lock.packages, project)
+    joined = step(recipe, lock, requirements, key=recipe.name)
+    if source is None:
+        return (*wheels, joined)
+    project_wheel.check(recipe, project)
+    tree = project_wheel.tree_step(recipe)
+    own = replace(joined, inputs={**joined.inputs, _OWN: tree.key})
+    return (*wheels, project_wheel.wheel_step(recipe, source), tree, own)
 
 
 def locked(
@@ -87,11 +94,12 @@ def build(build: Build) -> None:
         OwnGlibcError: a library needs a later glibc than the interpreter's own.
     """
     arguments = build.step.arguments
+    own = [_OWN] if _OWN in build.inputs else []
     build.run_script(
         {
             "python": build.inside(build.inputs["python"]),
-            "wheels": _pairs(wheel.unpacked_inputs(build)),
-            "smoke": arguments["smoke"],
+            "wheels": _wheels(build),
+            "smoke": [*arguments["smoke"], *own],
             "modules": arguments["modules"],
             "about": {
                 "format": 1,
@@ -116,5 +124,7 @@ def _needs(build: Build) -> dict[str, str | None]:
     return linkage.need(files, python, where=build.step.recipe)
 
 
-def _pairs(paths: dict[str, str]) -> Sequence[tuple[str, str]]:
-    return sorted(paths.items())
+def _wheels(build: Build) -> Sequence[tuple[str, str]]:
+    """Give the unpacked wheels by name; the project's own comes last, so that it hides none."""
+    own = [(_OWN, build.inside(build.inputs[_OWN]))] if _OWN in build.inputs else []
+    return [*sorted(wheel.unpacked_inputs(build).items()), *own]

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import env, sdist, wheel
+from builders import env, project_wheel, sdist, wheel
 from builders.python_lock import LockError
 from builders.recipe import Kind
 from builders.requirements import normalise
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LAUNCHER = Path(__file__).resolve().parent / "launcher"
 
-_KINDS = {"tools": Kind.ENV, "compiler": Kind.DEB, "build": Kind.ENV}
+_KINDS = {"tools": Kind.ENV, "compiler": Kind.DEB}
 """What the inputs besides the interpreter must be."""
 
 
@@ -47,25 +47,14 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     """
     for role, kind in _KINDS.items():
         filler(recipe, role, kind, project, missing=f"{recipe.name} needs {role}: no recipe")
+    project_wheel.check(recipe, project)
     requirements, lock = env.locked(recipe, source, project)
     return (
         *sdist.plan(recipe, lock.packages, project),
         env.step(recipe, lock, requirements, key=f"{recipe.name}:env"),
-        _wheel(recipe, source),
+        project_wheel.wheel_step(recipe, source),
         _launcher(recipe),
         _final(recipe, lock),
-    )
-
-
-def _wheel(recipe: Recipe, source: SourceTree | None) -> Step:
-    return Step(
-        key=f"{recipe.name}:wheel",
-        name=store_name(f"{recipe.name}-wheel"),
-        recipe=recipe.name,
-        builder="project-wheel",
-        inputs={**wheel.tools(recipe), "build": recipe.inputs["build"]},
-        script="project_wheel.py",
-        source=source,
     )
 
 
@@ -128,24 +117,6 @@ def _pure(recipe: Recipe, lock: PythonLock) -> list[str]:
 def _code() -> Mapping[str, str]:
     files = sorted([*LAUNCHER.glob("*.c"), *LAUNCHER.glob("*.h")])
     return {file.name: file.read_text(encoding="utf-8") for file in files}
-
-
-def build_wheel(build: Build) -> None:
-    """Build the project's wheel with its own build backend, which must be there already.
-
-    Raises:
-        BuildError: the backend fails, or needs what the input `build` does not have.
-    """
-    source = build.source
-    if source is None:
-        raise build.error("the step has no source")
-    build.run_script(
-        {
-            "tools": build.inside(build.inputs["build"]),
-            "source": build.inside(source),
-            "out": build.inside(build.out),
-        }
-    )
 
 
 def build_launcher(build: Build) -> None:

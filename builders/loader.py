@@ -130,7 +130,7 @@ def _check_file(file: Path) -> None:
 def _keys(rules: KindRules) -> list[str]:
     keys = [*_COMMON, *rules.options]
     keys += ["env"] if rules.env else []
-    keys += ["source"] if rules.source else []
+    keys += ["source"] if rules.source or rules.project else []
     keys += ["service"] if rules.service else []
     return keys + (["route", "routes"] if rules.web else [])
 

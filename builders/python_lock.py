@@ -113,7 +113,7 @@ def requirements_of(recipe: Recipe, source: SourceTree | None) -> Requirements:
 
 def _lines_of(recipe: Recipe, source: SourceTree | None, where: str) -> Requirements:
     asked = recipe.options["requirements"]
-    if source is None:
+    if source is None or not isinstance(asked, str):
         return parse_lines(asked, where)
     extra = recipe.options["extra_requirements"]
     file = source.root / asked

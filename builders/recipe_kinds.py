@@ -48,7 +48,9 @@ class KindRules:
     options: Mapping[str, Option]
     inputs: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     source: bool = False
-    """Whether it has a source (it then must), or must have none."""
+    """Whether it must have a source."""
+    project: bool = False
+    """Whether it may have one, a Python project; others must have none."""
     service: bool = False
     web: bool = False
     env: bool = False
@@ -124,6 +126,7 @@ _KINDS: Mapping[Kind, KindRules] = {
             "python": Option(version),
         },
         inputs=_PYTHON,
+        project=True,
     ),
     Kind.DIST: KindRules(
         options={
