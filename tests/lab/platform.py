@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import ssl
 import subprocess
@@ -37,6 +36,10 @@ FOREIGN = ("backends", "frontends", "packages")
 PATIENCE = 900.0
 """Seconds that a command may take."""
 HEADS = "head[1-3]"
+STORES = Path("/opt/sealift-lab")
+"""Where heads look for a store too, and services with users of their own may go."""
+STATE = "/var/lib/sealift"
+"""As sites have it; nothing is written there on this machine, only on heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Site:
         """Write the settings; JSON is YAML."""
         said = {
             "store_dir": str(self.store_dir),
-            "state_dir": str(self.store_dir.parents[1] / "lib"),
+            "state_dir": STATE,
             **({"hosts": hosts} if hosts else {}),
             **more,
         }
@@ -199,17 +202,11 @@ def record(head: LabHead, path: str) -> dict[str, Any]:
     return said
 
 
-def cache() -> Path:
-    """Name the folder of what is kept from run to run, outside of any checkout."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get("SEALIFT_LAB", usual / "sealift-lab"))
-
-
 @contextmanager
 def kept_store(name: str) -> Iterator[Path]:
     """Hold a store that is kept from run to run; wait for whoever holds it."""
-    folder = cache() / "stores" / name
+    folder = STORES / name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder / "opt" / "store"
+        yield folder / "store"
