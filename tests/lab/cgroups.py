@@ -1,0 +1,86 @@
+"""A cgroup of its own for each head, in every hierarchy that this machine has.
+
+Without it all heads would share one (`/payload`), and systemd of one would find the processes of
+another. What is in a head dies with its cgroup, which the kernel kills as one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.lab.shell import LabError
+
+_MOUNTED = Path("/sys/fs/cgroup")
+
+
+def unified() -> Path | None:
+    """Find where cgroup2 is mounted: alone, or beside the hierarchies of version 1."""
+    for folder in (_MOUNTED, _MOUNTED / "unified"):
+        if (folder / "cgroup.controllers").is_file():
+            return folder
+    return None
+
+
+def make(name: str) -> list[Path]:
+    """Make a cgroup in each hierarchy; hand back the files that take a process in."""
+    made = []
+    for hierarchy in _hierarchies():
+        folder = hierarchy / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if hierarchy.name == "cpuset":
+            _inherit_cpus(hierarchy, folder)
+        made.append(folder / "cgroup.procs")
+    return made
+
+
+def kill(name: str) -> None:
+    """Kill everything in a cgroup at once, and wait until it is dead.
+
+    Raises:
+        LabError: if something of it lives on after ten seconds.
+    """
+    root = unified()
+    if root is None or not (root / name).is_dir():
+        return
+    with suppress(OSError):
+        (root / name / "cgroup.kill").write_text("1")
+    end = time.monotonic() + 10
+    while "populated 1" in (root / name / "cgroup.events").read_text():
+        if time.monotonic() > end:
+            raise LabError(f"the processes of {name} do not die")
+        time.sleep(0.005)
+
+
+def remove(name: str) -> None:
+    """Remove a cgroup and what is below it, in each hierarchy."""
+    for hierarchy in _hierarchies():
+        for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+
+def processes(name: str) -> list[int]:
+    """List the processes in a cgroup and below it."""
+    root = unified()
+    found: list[int] = []
+    for folder, _, _ in os.walk(root / name) if root else ():
+        with suppress(OSError):
+            found += [int(line) for line in Path(folder, "cgroup.procs").read_text().split()]
+    return found
+
+
+def _hierarchies() -> list[Path]:
+    root = unified()
+    if root == _MOUNTED:
+        return [root]
+    return [folder for folder in _MOUNTED.iterdir() if (folder / "cgroup.procs").is_file()]
+
+
+def _inherit_cpus(hierarchy: Path, folder: Path) -> None:
+    for above in (*reversed(folder.relative_to(hierarchy).parents), folder.relative_to(hierarchy)):
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if str(above) != ".":
+                (hierarchy / above / file).write_text((hierarchy / file).read_text())

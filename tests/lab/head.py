@@ -1,0 +1,263 @@
+"""One head of a lab: a machine with its own systemd, sshd, journal, disk and address."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab import cgroups, disk, keys, network
+from tests.lab.claims import images
+from tests.lab.root import OPERATOR
+from tests.lab.shell import LabError, run
+
+if TYPE_CHECKING:
+    from tests.lab.names import Names
+
+ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LANG=C.UTF-8",
+)
+# The process enters the head's cgroups before it is systemd-nspawn: "procs… -- argv…".
+_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
+
+
+@dataclass(eq=False, slots=True)
+class LabHead:
+    """Head `index` (from 1) of a lab; off until it is started."""
+
+    names: Names
+    index: int
+    folder: Path
+    lower: Path
+    ssh_config: Path
+    neighbours: int
+    disk_size: int = 8 << 30
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        return f"head{self.index}"
+
+    @property
+    def address(self) -> str:
+        return self.names.address(self.index)
+
+    @property
+    def root(self) -> Path:
+        """The head's file system as this machine sees it, while the head is on."""
+        return self._at / "root"
+
+    @property
+    def log(self) -> Path:
+        """What the head wrote to its console."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def image(self) -> Path:
+        return images(self.folder) / f"{self.name}.img"
+
+    @property
+    def leader(self) -> int | None:
+        """The process that is systemd in this head, or None while there is none."""
+        for process in cgroups.processes(self._cgroup):
+            with suppress(OSError):
+                status = Path(f"/proc/{process}/status").read_text()
+                if re.search(r"^Name:\tsystemd$", status, re.M) and _is_first(status):
+                    return process
+        return None
+
+    def start(self) -> None:
+        """Switch the head on. Its packets are counted from nought, a cut link stays cut."""
+        self._mount()
+        network.forget_link(self.names, self.index)
+        network.forget_packets(self.names, self.index)
+        files = [str(file) for file in cgroups.make(self._cgroup)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ("sh", "-c", _ENTER, "sh", *files, "--", *self._nspawn()),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def power_cut(self) -> None:
+        """Take the head's power: link, disk and processes at once, and nothing is synced."""
+        network.unplug(self.names, self.index)
+        disk.lose_power(self._at / "disk")
+        cgroups.kill(self._cgroup)
+        self._put_away()
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """Switch the head off as an administrator does, and cut its power if it will not."""
+        leader = self.leader
+        if leader is not None:
+            run("kill", f"-{signal.SIGRTMIN + 4}", str(leader), check=False)
+        end = time.monotonic() + seconds
+        while cgroups.processes(self._cgroup):
+            if time.monotonic() > end:
+                return self.power_cut()
+            time.sleep(0.02)
+        return self._put_away()
+
+    def wait_ssh(self, seconds: float = 90.0) -> None:
+        """Wait until the head lets its operators in.
+
+        Raises:
+            LabError: with the end of its console, if it does not in time.
+        """
+        end = time.monotonic() + seconds
+        while not self._admits():
+            if time.monotonic() > end:
+                said = self.log.read_text(errors="replace")[-2000:]
+                raise LabError(f"{self.name}: no ssh after {seconds:g} s\n{said}")
+            time.sleep(0.03)
+
+    def run(
+        self,
+        *argv: str,
+        input: bytes = b"",
+        check: bool = True,  # noqa: A002
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program in the head as root, beside its net: it works with a cut link too.
+
+        Raises:
+            LabError: if the head is off, or with `check` if the exit status is not 0.
+        """
+        leader = self.leader
+        if leader is None:
+            raise LabError(f"{self.name} is off")
+        enter = ("nsenter", f"--target={leader}", "-m", "-u", "-i", "-n", "-p", "-C", "--")
+        return run(*enter, "/usr/bin/env", "-i", *ENVIRONMENT, *argv, input=input, check=check)
+
+    def ssh(
+        self,
+        *argv: str,
+        user: str = "root",
+        input: bytes = b"",
+        check: bool = True,  # noqa: A002
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program in the head over SSH, as an operator does."""
+        to = ("ssh", "-F", str(self.ssh_config), "-l", user, self.name)
+        return run(*to, shlex.join(argv), input=input, check=check)
+
+    def partition(self) -> None:
+        """Lose every packet from and to the head, without a word to either side."""
+        network.cut(self.names, self.index)
+
+    def heal(self) -> None:
+        """End the partition."""
+        network.heal(self.names, self.index)
+
+    def packets(self) -> network.Outbound:
+        """Tell what the head sent to anywhere but the lab's net since it was started."""
+        return network.packets(self.names, self.index)
+
+    @property
+    def _at(self) -> Path:
+        return self.names.run / self.name
+
+    @property
+    def _cgroup(self) -> str:
+        return f"{self.names.cgroup}/{self.name}"
+
+    def _mount(self) -> None:
+        if not self.image.is_file():
+            self.image.parent.mkdir(parents=True, exist_ok=True)
+            disk.make(self.image, self.disk_size)
+        disk.mount(self.image, self._at / "disk")
+        fresh = not (self._at / "disk" / "upper").is_dir()
+        disk.mount_over(self.lower, self._at / "disk", self.root)
+        if fresh:
+            self._settle()
+            run("sync", "--file-system", str(self._at / "disk"))
+
+    def reap(self) -> None:
+        """Take leave of a systemd-nspawn that is dead."""
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def _put_away(self) -> None:
+        self.reap()
+        disk.unmount_below(self._at)
+        disk.release(self.image)
+        network.forget_link(self.names, self.index)
+        cgroups.remove(self._cgroup)
+
+    def _nspawn(self) -> tuple[str, ...]:
+        return (
+            "systemd-nspawn", "--quiet", f"--directory={self.root}", "--boot",
+            f"--machine={self.names.machine(self.index)}", f"--hostname={self.name}",
+            f"--network-bridge={self.names.bridge}", "--register=no", "--keep-unit",
+            "--kill-signal=SIGRTMIN+4", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+        )  # fmt: skip
+
+    def _admits(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            said = self.log.read_text(errors="replace")[-2000:]
+            raise LabError(f"{self.name} went off by itself\n{said}")
+        with suppress(OSError), socket.create_connection((self.address, 22), timeout=1) as there:
+            there.settimeout(5)
+            return there.recv(4) == b"SSH-" and not self._still_boots()
+        return False
+
+    def _still_boots(self) -> bool:
+        return Path(f"/proc/{self.leader}/root/run/nologin").exists()
+
+    def _settle(self) -> None:
+        """Write what tells this head from the others."""
+        public = keys.public(keys.user_key()) + "\n"
+        for name, text in self._files().items():
+            _write(self.root / name, text)
+        _write(self.root / "root/.ssh/authorized_keys", public, private=True)
+        _write(self.root / "home/operator/.ssh/authorized_keys", public, private=True, to=OPERATOR)
+        for name, key in keys.host_keys(self.index).items():
+            _write(self.root / "etc/ssh" / name, key.read_text(), private=True)
+            _write(self.root / "etc/ssh" / f"{name}.pub", keys.public(key) + "\n")
+
+    def _files(self) -> dict[str, str]:
+        known = [f"{self.names.address(n)} head{n}" for n in range(1, self.neighbours + 1)]
+        hosts = ["127.0.0.1 localhost", f"{self.names.transfer} transfer", *known]
+        return {
+            "etc/hostname": f"{self.name}\n",
+            "etc/hosts": "\n".join(hosts) + "\n",
+            "etc/machine-id": f"{uuid.uuid4().hex}\n",
+            "etc/resolv.conf": f"nameserver {self.names.transfer}\n",
+            "etc/systemd/network/10-host0.network": NETWORK.format(
+                address=self.address, transfer=self.names.transfer
+            ),
+        }
+
+
+NETWORK = """\
+[Match]
+Name=host0
+[Network]
+Address={address}/24
+Gateway={transfer}
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+"""
+
+
+def _is_first(status: str) -> bool:
+    """Tell whether a process is number 1 of a namespace right below ours."""
+    found = re.search(r"^NSpid:\t(.*)$", status, re.M)
+    return found is not None and found[1].split()[1:] == ["1"]
+
+
+def _write(path: Path, text: str, *, private: bool = False, to: int = 0) -> None:
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, mode=0o700 if private else 0o755)
+        run("chown", f"{to}:0", str(path.parent))
+    path.write_text(text)
+    path.chmod(0o600 if private else 0o644)
+    run("chown", f"{to}:0", str(path))
