@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from store.errors import Error, InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class HeadError(Error):
@@ -168,6 +168,64 @@ class DeployFailedError(Error):
 
 class StrandedError(DeployFailedError):
     """The release failed, and the generation before does not run well either."""
+
+    slug = "partial"
+    exit_code = 4
+
+
+class HeadLostError(HeadError):
+    """A head that does not answer any more."""
+
+    slug = "head-lost"
+
+
+class FleetError(Error):
+    """A rollout over several heads that did not come to its end.
+
+    Attributes:
+        lines: what each head is told to run now, one line for those that agree.
+        heads: the same by head, for programs.
+        cause: what began it.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        lines: Sequence[str],
+        heads: Mapping[str, str],
+        cause: BaseException | None,
+        hint: str,
+    ) -> None:
+        super().__init__(
+            reason,
+            where=getattr(cause, "where", None),
+            expected=getattr(cause, "expected", None),
+            got=getattr(cause, "got", None),
+            hint=hint,
+        )
+        self.lines = tuple(lines)
+        self.heads = dict(heads)
+        self.cause = cause
+        self.log: tuple[str, ...] = getattr(cause, "log", ())
+
+
+class FleetRefusedError(FleetError):
+    """Nothing was touched on any head."""
+
+    slug = "heads-refused"
+    exit_code = 6
+
+
+class FleetRevertedError(FleetError):
+    """The release was tried, and all heads run again what they ran before."""
+
+    slug = "rolled-back"
+    exit_code = 5
+
+
+class FleetPartialError(FleetError):
+    """Heads run different releases, or one runs none well."""
 
     slug = "partial"
     exit_code = 4
