@@ -99,6 +99,24 @@ class CertificateError(HeadError):
     slug = "certificate-refused"
 
 
+class OperatorGoneError(HeadError):
+    """A change whose operator went away, or was silent for too long, before agreeing to it."""
+
+    slug = "operator-gone"
+
+
+class TakenBackError(HeadError):
+    """A change that its operator does not want any more."""
+
+    slug = "taken-back"
+
+
+class BadMessageError(InputError):
+    """Words from the operator's side that make no sense here."""
+
+    slug = "bad-message"
+
+
 class UnknownServiceError(InputError):
     """A name that the current release does not know."""
 
