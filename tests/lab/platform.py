@@ -25,7 +25,8 @@ from tests.e2e.platform import REPOSITORY, SEALIFT, Done
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.lab.lab import Lab, LabHead
+    from tests.lab.head import LabHead
+    from tests.lab.lab import Lab
 
 SMALL = Path(__file__).with_name("small")
 EXAMPLE = REPOSITORY / "examples" / "dashboard"

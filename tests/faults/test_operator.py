@@ -1,0 +1,69 @@
+"""The operator's process is killed: after every stage, and whenever it happens to be."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.bench import Bench, on_each, shares
+from tests.faults.operator import operator
+from tests.faults.whole import look
+from tests.lab.platform import HEADS
+
+if TYPE_CHECKING:
+    from tests.faults.operator import Operator
+    from tests.faults.whole import Made
+    from tests.lab.head import LabHead
+
+pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
+MOMENTS = 100
+PATIENCE = 120.0
+
+
+def stages(bench: Bench) -> tuple[list[str], float]:
+    """Deploy once undisturbed; give the kinds of what is told, in order, and the seconds."""
+    after = bench.other(bench.lab.heads[0])
+    with operator(bench.site, *bench.words(HEADS, after)) as running:
+        assert running.end() == 0, running.said
+        return list(dict.fromkeys(each.what for each in running.told)), running.seconds
+
+
+def test_killed_after_every_stage(bench: Bench) -> None:
+    """All heads at once: each is the old or the new, and the same command brings the new."""
+    kinds, _ = stages(bench)
+    assert len(kinds) >= 6
+    for kind in kinds:
+        before = {head.name: bench.runs(head) for head in bench.lab.heads}
+        after = bench.other(bench.lab.heads[0])
+        with operator(bench.site, *bench.words(HEADS, after)) as running:
+            told = running.wait_for(lambda each, kind=kind: each.what == kind, PATIENCE)  # type: ignore[misc]
+            assert told is not None, (kind, running.said)
+            running.kill()
+        for head in bench.lab.heads:
+            look(bench.site, head, (before[head.name], after))
+        bench.put(after)
+
+
+def test_killed_at_random_moments(bench: Bench) -> None:
+    _, whole = stages(bench)
+    killed: Counter[bool] = Counter()
+
+    def rounds(head: LabHead) -> list[Made]:
+        chance = random.Random(head.index)  # noqa: S311
+
+        def kill(running: Operator) -> None:
+            time.sleep(chance.uniform(0, whole))
+            running.kill()
+            killed[running.end() == -signal.SIGKILL] += 1
+
+        share = list(shares(MOMENTS, len(bench.lab.heads)))[head.index - 1]
+        return [bench.trial(head, bench.other(head), kill) for _ in range(share)]
+
+    found = on_each(bench.lab.heads, rounds)
+    assert len(found) == MOMENTS
+    assert killed[True] >= MOMENTS * 2 // 3

@@ -1,0 +1,82 @@
+"""The power of a head is cut while it is pushed to, prepared, switched and restarted.
+
+The disk loses what was not synced (`tests.lab.disk`), the head boots, and must come up by itself,
+with nobody to help: exactly the old or the new release, its store clean.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.bench import Bench, on_each, shares
+from tests.faults.operator import operator
+
+if TYPE_CHECKING:
+    from tests.faults.operator import Operator
+    from tests.faults.whole import Made
+    from tests.lab.head import LabHead
+
+pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
+CUTS = 20
+PATIENCE = 120.0
+PHASES = {
+    "push": ("pushing", "pushed"),
+    "prepare": ("pushed", "prepared"),
+    "switch": ("prepared", "switched"),
+    "restart": ("switched", "healthy"),
+}
+"""Each with what is told at its beginning and at its end."""
+
+
+def duration(bench: Bench, head: LabHead, phase: str) -> float:
+    """Deploy undisturbed; give the seconds of one phase."""
+    first, last = PHASES[phase]
+    with operator(bench.site, *bench.words(head.name, following(bench, head, phase))) as running:
+        began = running.wait_for(lambda each: each.what == first, PATIENCE)
+        ended = running.wait_for(lambda each: each.what == last, PATIENCE)
+        assert running.end() == 0, running.said
+    assert began is not None
+    assert ended is not None
+    return ended.at - began.at
+
+
+def following(bench: Bench, head: LabHead, phase: str) -> Made:
+    """Name a release to deploy next: one with much to push, where that is to be cut."""
+    return bench.ballasted() if phase == "push" else bench.other(head)
+
+
+def boot(head: LabHead) -> None:
+    """Give a head its power back."""
+    head.start()
+    head.wait_ssh()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_power_is_cut(bench: Bench, phase: str) -> None:
+    whole = duration(bench, bench.lab.heads[0], phase)
+    share = list(shares(CUTS, len(bench.lab.heads)))
+    spare = [bench.ballasted() for _ in range(max(share))] if phase == "push" else []
+
+    def rounds(head: LabHead) -> list[Made]:
+        chance = random.Random(f"{phase} {head.name}")  # noqa: S311
+
+        def cut(running: Operator) -> None:
+            first = PHASES[phase][0]
+            assert running.wait_for(lambda each: each.what == first, PATIENCE), running.said
+            time.sleep(chance.uniform(0, whole))
+            head.power_cut()
+            running.end(PATIENCE)
+
+        return [
+            bench.trial(head, spare[turn] if spare else bench.other(head), cut, lambda: boot(head))
+            for turn in range(share[head.index - 1])
+        ]
+
+    try:
+        assert len(on_each(bench.lab.heads, rounds)) == CUTS
+    finally:
+        bench.put(bench.old)
