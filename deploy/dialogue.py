@@ -1,0 +1,297 @@
+"""The operator's end of the session in which one head prepares, switches, and waits for a word.
+
+One JSON object per line each way; `deploy.session` is the head's end. From the first order on the
+head holds its lock. If nothing is heard from us any more it lets go, or goes back if it had
+switched; so closing a session is always safe.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deploy.errors import HeadLostError
+from deploy.report import changes_from_json, error_from_json, event_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from deploy.events import Observe
+    from deploy.services import Changes
+    from store.errors import Error
+
+TICK = 1.0
+"""Seconds after which a reader that hears nothing looks whether anybody still listens."""
+PREPARE_SECONDS = 300.0
+BACK_SECONDS = 300.0
+"""How long a head may take to prepare, and to go back; both start and check services."""
+CONFIRM_SECONDS = 30.0
+MOST = 10_000_000
+"""Bytes in one line that a head may say."""
+
+
+class Phase(Enum):
+    """Where a head stands in a session, as far as we were told."""
+
+    OPEN = "untouched"
+    PREPARED = "prepared"
+    SWITCHING = "switching"
+    HEALTHY = "healthy"
+    CONFIRMING = "confirming"
+    CONFIRMED = "confirmed"
+    REVERTED = "went back"
+    STRANDED = "stranded"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+ENDS = {
+    "confirmed": Phase.CONFIRMED,
+    "reverted": Phase.REVERTED,
+    "stranded": Phase.STRANDED,
+    "refused": Phase.REFUSED,
+}
+TOUCHED = frozenset({Phase.SWITCHING, Phase.HEALTHY, Phase.CONFIRMING})
+"""Where the connection's loss leaves open what the head runs."""
+
+
+class Channel(Protocol):
+    """Lines to and from a program on a head: `deploy.transport`'s, and a fake's."""
+
+    def send(self, data: bytes) -> None:
+        """Write to the program."""
+        ...
+
+    def lines(self, timeout: float) -> Iterator[bytes | None]:
+        """Give its lines, and None after `timeout` seconds without one, until it has ended."""
+        ...
+
+    def close(self) -> None:
+        """End the program's input, and let go of it."""
+        ...
+
+    def status(self) -> int | None:
+        """Return its exit status, if it has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a head is to prepare."""
+
+    action: str
+    by: str
+    deadline: float
+    release: str | None = None
+    to: int | None = None
+    head: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record that the head reads; what is not said stays as the head has it."""
+        record: dict[str, Any] = {"do": "prepare", "action": self.action}
+        record |= {"by": self.by, "deadline": self.deadline}
+        if self.action == "rollback":
+            record["to"] = self.to
+        said = {"release": self.release, "head": self.head, "secrets": self.secrets}
+        return record | {key: value for key, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a head is about to do; `before` is None where nothing ran."""
+
+    generation: int
+    before: int | None
+    start: tuple[str, ...]
+    restart: tuple[str, ...]
+    stop: tuple[str, ...]
+    reload: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """What a head did, in how many seconds."""
+
+    generation: int
+    changes: Changes
+    seconds: float
+
+
+class Session:
+    """One head's session. Its methods wait for the answer; `stop` may be called meanwhile."""
+
+    def __init__(self, head: str, channel: Channel, observe: Observe) -> None:
+        self.head = head
+        self.phase = Phase.OPEN
+        self.prepared: Prepared | None = None
+        self.error: Error | None = None
+        self._channel = channel
+        self._observe = observe
+        self._said: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._sending = threading.Lock()
+        self._closed = threading.Event()
+        self._listener = threading.Thread(target=self._listen, name=f"listen-{head}", daemon=True)
+        self._listener.start()
+
+    def prepare(self, order: Order) -> Prepared:
+        """Let the head do all that can fail; it holds its lock from here on.
+
+        Raises:
+            Error: the head refuses, and says why; nothing was touched.
+            HeadLostError: it does not answer any more.
+        """
+        self._send(order.to_json())
+        said = self._await("prepared", PREPARE_SECONDS)
+        self.prepared = _prepared(said)
+        self.phase = Phase.PREPARED
+        return self.prepared
+
+    def switch(self, patience: float) -> Healthy:
+        """Let the head switch, restart and check; it may be silent for `patience` seconds.
+
+        Raises:
+            Error: it went back, or is stranded; `phase` tells which.
+            HeadLostError: it does not answer any more, and goes back by itself.
+        """
+        self.phase = Phase.SWITCHING
+        self._send({"do": "switch"})
+        said = self._await("healthy", patience)
+        self.phase = Phase.HEALTHY
+        return _healthy(said)
+
+    def alive(self) -> None:
+        """Tell the head that somebody is there; its deadline begins anew."""
+        if self.phase in TOUCHED or self.phase is Phase.PREPARED:
+            with suppress(HeadLostError):
+                self._send({"do": "alive"})
+
+    def confirm(self) -> None:
+        """Let the head keep what it runs.
+
+        Raises:
+            Error: it did not; `phase` tells what it did.
+            HeadLostError: it does not answer any more; it may have kept it or not.
+        """
+        self.phase = Phase.CONFIRMING
+        self._send({"do": "confirm"})
+        self._await("confirmed", CONFIRM_SECONDS)
+
+    def back(self) -> None:
+        """Let a head that has switched go back, and wait until it has.
+
+        Raises:
+            Error: it is stranded.
+            HeadLostError: it does not answer any more, and goes back by itself.
+        """
+        if self.phase in TOUCHED:
+            self.stop()
+            self._await("reverted", BACK_SECONDS)
+
+    def stop(self) -> None:
+        """Ask the head to go back, without waiting; whoever waits for it is told."""
+        with suppress(HeadLostError):
+            self._send({"do": "back"})
+
+    def close(self) -> None:
+        """Let go of the head: before the switch it lets go too, after it it goes back."""
+        self._closed.set()
+        self._channel.close()
+        self._listener.join(TICK * 5)
+
+    def _send(self, record: Mapping[str, Any]) -> None:
+        try:
+            with self._sending:
+                self._channel.send(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise self._lost(f"the connection broke: {error}") from error
+
+    def _await(self, wanted: str, patience: float) -> Mapping[str, Any]:
+        """Return the record that says `wanted`; any end of another kind is an error."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                record = self._said.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise self._lost(f"nothing was heard for {patience:.0f} s") from None
+            if record is None:
+                raise self._lost("the connection broke")
+            said = record.get("say")
+            if said == "event":
+                self._tell(record)
+                until = time.monotonic() + patience
+            elif said == wanted:
+                self.phase = ENDS.get(wanted, self.phase)
+                return record
+            elif said in ENDS:
+                raise self._ended(record)
+
+    def _ended(self, record: Mapping[str, Any]) -> Error:
+        self.phase = ENDS[record["say"]]
+        self.error = error_from_json(record.get("error") or {})
+        return self.error
+
+    def _lost(self, reason: str) -> HeadLostError:
+        # An end that we were told of stays; what comes after it is only the connection's.
+        if self.phase not in ENDS.values():
+            self.phase = Phase.LOST
+        self.error = HeadLostError(f"{self.head}: {reason}", where=self.head, got=self._last())
+        return self.error
+
+    def _last(self) -> str | None:
+        status = self._channel.status()
+        return None if status is None else f"its agent ended with status {status}"
+
+    def _tell(self, record: Mapping[str, Any]) -> None:
+        event = event_from_json(record)
+        if event is not None:
+            self._observe(event)
+
+    def _listen(self) -> None:
+        """Put what the head says in the queue, and None at the end."""
+        try:
+            for line in self._channel.lines(TICK):
+                if self._closed.is_set():
+                    break
+                record = None if line is None else _record(line)
+                if record is not None:
+                    self._said.put(record)
+        except OSError:
+            pass
+        finally:
+            self._said.put(None)
+
+
+def _record(line: bytes) -> Mapping[str, Any] | None:
+    """Read one line; what is no record of ours (a banner of the login shell) is passed over."""
+    if len(line) > MOST:
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _prepared(said: Mapping[str, Any]) -> Prepared:
+    before = said.get("before")
+    return Prepared(
+        int(said["generation"]),
+        None if before is None else int(before),
+        *(_names(said.get(word)) for word in ("start", "restart", "stop", "reload")),
+    )
+
+
+def _healthy(said: Mapping[str, Any]) -> Healthy:
+    changes = changes_from_json(said.get("changes") or {})
+    return Healthy(int(said["generation"]), changes, float(said.get("seconds") or 0.0))
+
+
+def _names(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever a head says
+    return tuple(str(each) for each in value or ())

@@ -1,0 +1,204 @@
+"""Whether heads can take a release: one row per question, and refusals that say what to do. Pure.
+
+The facts are `deploy.facts`'s. What needs the release on the head (its closure, nginx's view of
+its configuration, systemd's of its units, secrets) is checked there, when the head prepares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from deploy import fit
+from store.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from deploy.facts import Facts
+    from deploy.release import Release
+
+MACHINE = "x86_64"
+MARGIN = 2
+"""The disk must have room for so many times what comes: for unpacking, and for the state."""
+SPARE_INODES = 1000
+SKEW = 30.0
+"""Seconds; heads that differ by more mistake fresh sign-ins for stale ones."""
+SYSTEMD = 247
+"""The first version with LoadCredential=: that of Debian 11."""
+LEVEL = frozenset({"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"})
+"""x86-64-v2, which wheels of manylinux_2_34 and newer are compiled for."""
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a release asks of a head. Sizes in bytes."""
+
+    release: Release
+    store_dir: str
+    ports: Mapping[int, str]
+    """Port → service."""
+    size: int
+    """What the head lacks, unpacked."""
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a head cannot take the release, and the one thing to do."""
+
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The answer to one question about one head."""
+
+    question: str
+    answer: str
+    refusal: Refusal | None = None
+
+
+def examine(head: str, facts: Facts, needs: Needs) -> tuple[Row, ...]:
+    """Return the answers to all questions, in a fixed order."""
+    return tuple(
+        replace(ask(head, facts, needs), question=question) for question, ask in QUESTIONS.items()
+    )
+
+
+def refusals(rows: tuple[Row, ...]) -> tuple[Refusal, ...]:
+    """Return what speaks against it."""
+    return tuple(row.refusal for row in rows if row.refusal is not None)
+
+
+def _row(answer: str, reason: str = "", hint: str = "") -> Row:
+    return Row("", answer, Refusal(reason, hint) if reason else None)
+
+
+def _system(_head: str, facts: Facts, _needs: Needs) -> Row:
+    if facts.systemd is None:
+        return _row(facts.system, "systemd does not run there", "install Debian 11 or later")
+    answer = f"{facts.system}, systemd {facts.systemd}"
+    if facts.systemd < SYSTEMD:
+        hint = f"bring the head to systemd {SYSTEMD} or later"
+        return _row(answer, f"its systemd, {facts.systemd}, hands over no credentials", hint)
+    if facts.lacks:
+        missing = ", ".join(facts.lacks)
+        return _row(answer, f"it has no {missing}", "install coreutils and tar there")
+    return _row(answer)
+
+
+def _glibc(head: str, facts: Facts, needs: Needs) -> Row:
+    there = facts.glibc or fit.UNTOLD
+    answer = facts.glibc or "unknown"
+    try:
+        fit.check(needs.release, there, where=head)
+    except Error as error:
+        return _row(answer, f"{error.reason}: it needs {error.expected}", error.hint or "")
+    return _row(answer)
+
+
+def _processor(_head: str, facts: Facts, _needs: Needs) -> Row:
+    if facts.machine != MACHINE:
+        hint = f"releases are built for {MACHINE} alone"
+        return _row(facts.machine, f"its processor is {facts.machine}", hint)
+    late = sorted(LEVEL - facts.flags)
+    if late:
+        reason = f"its processor is older than x86-64-v2: no {', '.join(late)}"
+        return _row(facts.machine, reason, "in a virtual machine, pass the host's processor on")
+    return _row(f"{facts.machine}-v2 or later")
+
+
+def _login(_head: str, facts: Facts, _needs: Needs) -> Row:
+    if facts.uid == 0:
+        return _row("root")
+    return _row(
+        f"uid {facts.uid}",
+        "commands do not run as root there",
+        "user: root, or passwordless sudo for the user, in sealift.yaml",
+    )
+
+
+def _disk(_head: str, facts: Facts, needs: Needs) -> Row:
+    wanted = MARGIN * needs.size
+    answer = f"{_amount(facts.disk)} free, {_amount(wanted)} needed"
+    if facts.readonly:
+        hint = "mount it writable, or set another store_dir"
+        return _row(answer, f"{facts.readonly} cannot be written to", hint)
+    if facts.disk < wanted:
+        return _row(answer, f"{_amount(wanted - facts.disk)} are missing", _room(needs))
+    return _row(answer)
+
+
+def _inodes(_head: str, facts: Facts, needs: Needs) -> Row:
+    if facts.inodes is None:
+        return _row("as many as needed")
+    wanted = MARGIN * needs.files + SPARE_INODES
+    answer = f"{facts.inodes:,} free" if facts.inodes < 10 * wanted else "plenty"
+    if facts.inodes < wanted:
+        return _row(answer, f"{wanted - facts.inodes:,} inodes are missing", _room(needs))
+    return _row(answer)
+
+
+def _room(needs: Needs) -> str:
+    return f"make room below {needs.store_dir}: sealift gc --keep 2 --host HEAD"
+
+
+def _clock(_head: str, facts: Facts, _needs: Needs) -> Row:
+    if abs(facts.skew) < 1:
+        return _row("right")
+    answer = f"{abs(facts.skew):.0f} s {'ahead' if facts.skew > 0 else 'behind'}"
+    if abs(facts.skew) > SKEW:
+        return _row(answer, f"its clock is {answer}", "set the clocks: chrony or timesyncd")
+    return _row(answer)
+
+
+def _ports(_head: str, facts: Facts, needs: Needs) -> Row:
+    if not facts.taken:
+        return _row("free or ours")
+    told = [f"{port} ({needs.ports.get(port, 'web')}) by {who}" for port, who in facts.taken]
+    return _row("taken", f"ports are taken: {'; '.join(told)}", "stop that, or set another port")
+
+
+def _lock(_head: str, facts: Facts, _needs: Needs) -> Row:
+    if facts.holder is not None:
+        return _row("held", f"it is being changed by {facts.holder}", "wait until that has ended")
+    if facts.unfinished is not None:
+        return _row("a change was cut off; it is put right first")
+    return _row("free")
+
+
+def _generation(_head: str, facts: Facts, needs: Needs) -> Row:
+    if facts.current is None or facts.path is None:
+        return _row("none")
+    same = " (this release)" if facts.path == str(needs.release.path) else ""
+    return _row(f"{facts.current}, {short(facts.path)}{same}")
+
+
+def short(path: str) -> str:
+    """Return a release's path as people tell it apart from others."""
+    name = path.rpartition("/")[2]
+    digest, _, rest = name.partition("-")
+    return f"{digest[:8]}-{rest}"
+
+
+def _amount(size: int) -> str:
+    if size >= 1000 * MEGABYTE:
+        return f"{size / MEGABYTE / 1000:.1f} GB"
+    return f"{size / MEGABYTE:.0f} MB"
+
+
+QUESTIONS: Mapping[str, Callable[[str, Facts, Needs], Row]] = {
+    "system": _system,
+    "login": _login,
+    "glibc": _glibc,
+    "processor": _processor,
+    "disk": _disk,
+    "inodes": _inodes,
+    "clock": _clock,
+    "ports": _ports,
+    "lock": _lock,
+    "generation": _generation,
+}
