@@ -21,6 +21,12 @@ class HeadError(Error):
     exit_code = 6
 
 
+class SystemRefusedError(HeadError):
+    """Something that the head's operating system does not do."""
+
+    slug = "system-refused"
+
+
 class BadReleaseError(InputError):
     """A store path that is no release, or one whose description cannot be used."""
 

@@ -6,15 +6,18 @@ may have happened. Needs the head's lock; `deploy.activate` takes it.
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from deploy.errors import DeployFailedError, StrandedError
+from deploy.errors import DeployFailedError, StrandedError, SystemRefusedError
 from deploy.events import Event, Observe, What
 from deploy.profile import Status
 from deploy.rollout import ACTIONS, FINAL, Action, Happening, Stage, advance
 from deploy.services import Changes
+from store.database import DiskFullError
 from store.errors import Error
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from deploy.journal import Intent
     from deploy.release import Release
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 JOURNALLED = frozenset(
     {Stage.SWITCHED, Stage.RESTARTED, Stage.HEALTHY, Stage.AGREED, Stage.REVERTING}
 )
@@ -33,7 +37,7 @@ class Operator(Protocol):
     Each method raises an `Error` where it does not.
     """
 
-    def permit(self, wanted: Release) -> None:
+    def permit(self, intent: Intent, wanted: Release) -> None:
         """Return when the head may switch to what it has prepared."""
         ...
 
@@ -41,7 +45,7 @@ class Operator(Protocol):
         """Return if the operator is still there and wants the change; asked again and again."""
         ...
 
-    def agree(self, wanted: Release, changes: Changes) -> None:
+    def agree(self, intent: Intent, wanted: Release, changes: Changes) -> None:
         """Return when the healthy release is to stay."""
         ...
 
@@ -49,13 +53,13 @@ class Operator(Protocol):
 class Alone:
     """The operator of a single head, who wants what was asked for if it is well."""
 
-    def permit(self, wanted: Release) -> None:
+    def permit(self, intent: Intent, wanted: Release) -> None:
         """Permit it."""
 
     def present(self) -> None:
         """Be there."""
 
-    def agree(self, wanted: Release, changes: Changes) -> None:
+    def agree(self, intent: Intent, wanted: Release, changes: Changes) -> None:
         """Agree."""
 
 
@@ -118,8 +122,8 @@ class Rollout:
             self._act(action)
         except BaseException as error:  # noqa: BLE001 (also Ctrl-C must leave a whole generation)
             if self.cause is None:
-                self.cause = error
-                self.observe(Event(What.FAILED, self._after, str(error)))
+                self.cause = explained(error, self.head.name)
+                self.observe(Event(What.FAILED, self._after, str(self.cause)))
             return Happening.FAILED
         return Happening.DONE
 
@@ -129,7 +133,7 @@ class Rollout:
                 self.head.prepare(self._wanted(), self.observe, known=self._is_known())
                 self.observe(Event(What.PREPARED, self._after, self.intent.path))
             case Action.PERMIT:
-                self.operator.permit(self._wanted())
+                self.operator.permit(self.intent, self._wanted())
             case Action.INTEND:
                 self._intend()
             case Action.SWITCH:
@@ -140,7 +144,7 @@ class Rollout:
             case Action.CHECK:
                 self.head.check(self._wanted(), None, self.observe, self.operator.present)
             case Action.AWAIT:
-                self.operator.agree(self._wanted(), self.changes)
+                self.operator.agree(self.intent, self._wanted(), self.changes)
             case Action.CONFIRM:
                 self._confirm()
             case Action.REVERT:
@@ -192,9 +196,10 @@ class Rollout:
         if self.live and not self.returned:
             self.head.journal.clear()
             raise self.cause or Error("there is nothing to go back to", where=self.head.name)
-        if before is not None:
+        if before is not None and self.head.profile.current() != before:
             self.head.profile.switch(before)
-        self._mark_failed()
+        with suppress(OSError):  # going back does not end at a full disk
+            self._mark_failed()
         self._put_back(before)
         if before is None:
             self.head.profile.switch(None)
@@ -244,6 +249,20 @@ class Rollout:
         if not self.returned:
             return f"{what}: {reason}; it is the current one, there is nothing to go back to"
         return f"{what}: {reason}; went back to generation {self.intent.before}, {end}"
+
+
+def explained(error: BaseException, where: str) -> BaseException:
+    """Return an error that an operator can act on, if the system's own word says what to do."""
+    if not isinstance(error, OSError):
+        return error
+    kind = DiskFullError if error.errno in FULL else SystemRefusedError
+    made = kind(
+        f"the head's system does not do it: {error.strerror or error}",
+        where=str(error.filename or where),
+        hint="make room on the head" if error.errno in FULL else None,
+    )
+    made.__cause__ = error
+    return made
 
 
 NEXT = "sealift status; the failed generation is kept: sealift history"
