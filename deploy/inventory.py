@@ -207,9 +207,19 @@ def parse_hop(text: str) -> Host:
     address = found[2].strip("[]") if found else ""
     port = int(found[3]) if found and found[3] else None
     user = found[1] if found else None
-    if not _ADDRESS.match(address) or (user and not _USER.match(user)):
+    if not is_address(address) or (user is not None and not is_user(user)):
         raise InputError(f"{text!r} is no gateway", expected="a host, or [user@]host[:port]")
     return Host(name=address, address=address, user=user, port=port)
+
+
+def is_address(text: str) -> bool:
+    """Tell whether text can be a host's name or address."""
+    return _ADDRESS.match(text) is not None
+
+
+def is_user(text: str) -> bool:
+    """Tell whether text can be the name of who logs in."""
+    return _USER.match(text) is not None
 
 
 def load(site: Site) -> Inventory:
@@ -303,9 +313,9 @@ def _host(site: Site, name: str, said: Mapping[str, Any]) -> Host:
 
 
 def _check(site: Site, host: Host) -> None:
-    if not _ADDRESS.match(host.address):
+    if not is_address(host.address):
         raise _fault(site, host.name, f"{host.address!r} is no address")
-    if host.user is not None and not _USER.match(host.user):
+    if host.user is not None and not is_user(host.user):
         raise _fault(site, host.name, f"{host.user!r} is no user")
 
 
