@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tests.faults.operator import Operator, operator
+from tests.lab.operator import Operator, operator
 from tests.faults.whole import Made, Versions, current, look
 from tests.lab.platform import HEADS
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import Bench, on_each, shares
-from tests.faults.operator import operator
+from tests.lab.operator import operator
 from tests.faults.whole import look
 from tests.lab.platform import HEADS
 
 if TYPE_CHECKING:
-    from tests.faults.operator import Operator
+    from tests.lab.operator import Operator
     from tests.faults.whole import Made
     from tests.lab.head import LabHead
 
