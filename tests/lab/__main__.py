@@ -17,7 +17,6 @@ from tests.lab.head import LabHead
 from tests.lab.lab import Lab, available
 from tests.lab.shell import LabError
 
-
 METHODS = {
     "cut-power": "power_cut",
     "start": "start",
@@ -42,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def up(options: argparse.Namespace) -> int:
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="sealift-lab-", dir="/var/tmp"))  # noqa: S108
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="sealift-lab-", dir="/var/tmp"))
     lab = Lab(options.size, folder=folder, tools=options.tools, kept=True)
     started = time.monotonic()
     lab.up()
@@ -78,7 +77,7 @@ def status(_: argparse.Namespace) -> int:
 def ssh(options: argparse.Namespace) -> int:
     lab = _chosen(options)
     command = ("ssh", "-F", str(lab.ssh_config), options.head, *options.argv)
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def act(options: argparse.Namespace) -> int:

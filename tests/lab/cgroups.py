@@ -1,7 +1,9 @@
-"""A cgroup of its own for each head, in every hierarchy that this machine has.
+"""A cgroup of its own for each head.
 
 Without it all heads would share one (`/payload`), and systemd of one would find the processes of
-another. What is in a head dies with its cgroup, which the kernel kills as one.
+another. What is in a head dies with its cgroup, which the kernel kills as one. Heads have the
+unified hierarchy, as a Debian has that boots on iron; where this machine keeps the controllers in
+hierarchies of version 1, a head has none, and limits of memory and CPU do not bind in it.
 """
 
 from __future__ import annotations
@@ -25,15 +27,22 @@ def unified() -> Path | None:
 
 
 def make(name: str) -> list[Path]:
-    """Make a cgroup in each hierarchy; hand back the files that take a process in."""
+    """Make a cgroup; hand back the files that take a process in."""
     made = []
     for hierarchy in _hierarchies():
         folder = hierarchy / name
         folder.mkdir(parents=True, exist_ok=True)
-        if hierarchy.name == "cpuset":
-            _inherit_cpus(hierarchy, folder)
+        for above in reversed(Path(name).parents):
+            _pass_controllers_on(hierarchy / above)
         made.append(folder / "cgroup.procs")
     return made
+
+
+def freeze(name: str, *, frozen: bool) -> None:
+    """Stop everything in a cgroup where it stands, or let it go on."""
+    root = unified()
+    if root is not None:
+        (root / name / "cgroup.freeze").write_text("1" if frozen else "0")
 
 
 def kill(name: str) -> None:
@@ -73,14 +82,16 @@ def processes(name: str) -> list[int]:
 
 
 def _hierarchies() -> list[Path]:
+    """List cgroup2, and what systemd-nspawn keeps its own in where that is not all there is."""
     root = unified()
-    if root == _MOUNTED:
-        return [root]
-    return [folder for folder in _MOUNTED.iterdir() if (folder / "cgroup.procs").is_file()]
+    found = [root] if root is not None else []
+    if root != _MOUNTED and (_MOUNTED / "systemd" / "cgroup.procs").is_file():
+        found.append(_MOUNTED / "systemd")
+    return found
 
 
-def _inherit_cpus(hierarchy: Path, folder: Path) -> None:
-    for above in (*reversed(folder.relative_to(hierarchy).parents), folder.relative_to(hierarchy)):
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            if str(above) != ".":
-                (hierarchy / above / file).write_text((hierarchy / file).read_text())
+def _pass_controllers_on(folder: Path) -> None:
+    """Let cgroups below this one limit what theirs take, as far as this machine lets us."""
+    with suppress(OSError):
+        for controller in (folder / "cgroup.controllers").read_text().split():
+            (folder / "cgroup.subtree_control").write_text(f"+{controller}")

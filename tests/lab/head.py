@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -29,6 +30,10 @@ ENVIRONMENT = (
 )
 # The process enters the head's cgroups before it is systemd-nspawn: "procs… -- argv…".
 _ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
+
+# Seconds. A lost SYN is sent again after a whole second; a new connection does not wait for it.
+_PATIENCE = 0.1
+_UNIFIED = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 
 
 @dataclass(eq=False, slots=True)
@@ -72,7 +77,7 @@ class LabHead:
         for process in cgroups.processes(self._cgroup):
             with suppress(OSError):
                 status = Path(f"/proc/{process}/status").read_text()
-                if re.search(r"^Name:\tsystemd$", status, re.M) and _is_first(status):
+                if re.search(r"^Name:\tsystemd$", status, re.MULTILINE) and _is_first(status):
                     return process
         return None
 
@@ -86,6 +91,7 @@ class LabHead:
             self._process = subprocess.Popen(
                 ("sh", "-c", _ENTER, "sh", *files, "--", *self._nspawn()),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | _UNIFIED,
             )  # fmt: skip
 
     def power_cut(self) -> None:
@@ -123,8 +129,8 @@ class LabHead:
     def run(
         self,
         *argv: str,
-        input: bytes = b"",
-        check: bool = True,  # noqa: A002
+        input: bytes = b"",  # noqa: A002 - as subprocess calls it
+        check: bool = True,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program in the head as root, beside its net: it works with a cut link too.
 
@@ -141,8 +147,8 @@ class LabHead:
         self,
         *argv: str,
         user: str = "root",
-        input: bytes = b"",
-        check: bool = True,  # noqa: A002
+        input: bytes = b"",  # noqa: A002 - as subprocess calls it
+        check: bool = True,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program in the head over SSH, as an operator does."""
         to = ("ssh", "-F", str(self.ssh_config), "-l", user, self.name)
@@ -155,6 +161,22 @@ class LabHead:
     def heal(self) -> None:
         """End the partition."""
         network.heal(self.names, self.index)
+
+    def freeze(self) -> None:
+        """Hang the head: its kernel still answers, and nothing that runs in it does."""
+        cgroups.freeze(self._cgroup, frozen=True)
+
+    def thaw(self) -> None:
+        """Let a hanging head go on."""
+        cgroups.freeze(self._cgroup, frozen=False)
+
+    def change_host_keys(self) -> None:
+        """Give the head's sshd keys that nobody knows, as a reinstalled or forged head has."""
+        self.run("sh", "-c", "rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh")
+
+    def journal(self) -> str:
+        """Read all that the head's journal says, for a test that has to tell what went wrong."""
+        return self.run("journalctl", "--no-pager", "--quiet").stdout.decode(errors="replace")
 
     def packets(self) -> network.Outbound:
         """Tell what the head sent to anywhere but the lab's net since it was started."""
@@ -204,7 +226,10 @@ class LabHead:
         if self._process is not None and self._process.poll() is not None:
             said = self.log.read_text(errors="replace")[-2000:]
             raise LabError(f"{self.name} went off by itself\n{said}")
-        with suppress(OSError), socket.create_connection((self.address, 22), timeout=1) as there:
+        with (
+            suppress(OSError),
+            socket.create_connection((self.address, 22), timeout=_PATIENCE) as there,
+        ):
             there.settimeout(5)
             return there.recv(4) == b"SSH-" and not self._still_boots()
         return False
@@ -250,7 +275,7 @@ IPv6AcceptRA=no
 
 def _is_first(status: str) -> bool:
     """Tell whether a process is number 1 of a namespace right below ours."""
-    found = re.search(r"^NSpid:\t(.*)$", status, re.M)
+    found = re.search(r"^NSpid:\t(.*)$", status, re.MULTILINE)
     return found is not None and found[1].split()[1:] == ["1"]
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import IO, TYPE_CHECKING, Self
+from pathlib import Path
+from typing import IO, Self
 
 from tests.lab import cgroups, claims, keys, network
 from tests.lab.head import LabHead
 from tests.lab.names import MOST_HEADS, Names
 from tests.lab.root import root
 from tests.lab.shell import LabError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROGRAMS = (
     "mmdebstrap", "systemd-nspawn", "nft", "ip", "mount", "mkfs.ext4", "nsenter", "ssh",
@@ -152,6 +150,6 @@ def available() -> str | None:
 
 
 def _capable() -> bool:
-    with open("/proc/self/status") as status:
-        effective = next(line for line in status if line.startswith("CapEff:"))
-    return bool(int(effective.split()[1], 16) >> _SYS_ADMIN & 1)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _SYS_ADMIN & 1)

@@ -38,6 +38,7 @@ FILES = {
     "etc/ssh/sshd_config.d/lab.conf": "PasswordAuthentication no\nUseDNS no\n",
     "etc/resolv.conf": "",
     "etc/machine-id": "",
+    "etc/default/locale": "LANG=C.UTF-8\n",
 }
 OPERATOR = 1000
 
@@ -76,13 +77,23 @@ def _make(packages: tuple[str, ...], final: Path) -> None:
     )  # fmt: skip
     _settle(unfinished)
     unfinished.rename(final)
+    _forget_others()
+
+
+def _forget_others() -> None:
+    """Remove the roots of recipes that are no more, unless a head stands on one."""
+    mounted = Path("/proc/self/mountinfo").read_text()
+    current = {f"root-{digest(packages)}" for packages in (PACKAGES, (*PACKAGES, *TOOLS))}
+    for other in cache().glob("root-*"):
+        if other.name not in current and str(other) not in mounted:
+            shutil.rmtree(other)
 
 
 def _settle(top: Path) -> None:
     run("chroot", str(top), "useradd", "-m", "-u", str(OPERATOR), "-s", "/bin/bash",
         "-g", "operator", "operator")  # fmt: skip
-    for path in ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf"):
-        (top / path).unlink(missing_ok=True)
+    for name in ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf"):
+        (top / name).unlink(missing_ok=True)
     for path in (*top.glob("etc/ssh/ssh_host_*"), *top.glob("etc/apt/sources.list.d/*")):
         path.unlink()
     for name, text in FILES.items():
