@@ -22,6 +22,7 @@ COMMANDS = {
     "sbom": "sealift.commands.inside:sbom",
     "provenance": "sealift.commands.inside:provenance",
     "audit": "sealift.commands.inside:audit",
+    "secret": "sealift.commands.secret:secret",
     "store": "sealift.commands.store:store",
     "deploy": "sealift.commands.deploy:deploy",
     "rollback": "sealift.commands.deploy:rollback",
