@@ -71,7 +71,7 @@ def deploy(
         StrandedError: that, and what ran before does not run well either.
         Error: it was refused before anything was touched.
     """
-    with _changing(head, "deploy", by, observe) as (who, tell):
+    with _changing(head, "deploy", by, observe, what=str(path)) as (who, tell):
         current = head.profile.current()
         same = current is not None and head.profile.get(current).path == path
         number = current if same and current is not None else head.profile.next_number()
@@ -96,7 +96,8 @@ def rollback(
         NotGoodError: it was tried before and was not healthy.
         DeployFailedError: as for `deploy`.
     """
-    with _changing(head, "rollback", by, observe) as (who, tell):
+    what = "the generation before" if to is None else f"generation {to}"
+    with _changing(head, "rollback", by, observe, what=what) as (who, tell):
         target = _target(head, to)
         change = Change("rollback", target.number, target.path, who)
         return _roll(head, change, tell, operator)
@@ -114,7 +115,7 @@ def start(
     Raises:
         UnhealthyError: one is not; it is left to the service manager, which tries again.
     """
-    with _changing(head, "start", by, observe) as (_, tell):
+    with _changing(head, "start", by, observe, what=_all(names)) as (_, tell):
         wanted = current_release(head)
         if names:
             _known(wanted, names)
@@ -134,7 +135,7 @@ def stop(
     observe: Observe = ignore,
 ) -> None:
     """Stop `names`, or everything with the service manager; generations stay."""
-    with _changing(head, "stop", by, observe) as (_, tell):
+    with _changing(head, "stop", by, observe, what=_all(names)) as (_, tell):
         if names:
             _known(current_release(head), names)
             head.services.stop(names)
@@ -156,7 +157,7 @@ def restart(
     Raises:
         UnhealthyError: one is not; it is left to the service manager, which tries again.
     """
-    with _changing(head, "restart", by, observe) as (_, tell):
+    with _changing(head, "restart", by, observe, what=_all(names)) as (_, tell):
         wanted = current_release(head)
         _known(wanted, names)
         if not names:
@@ -174,7 +175,7 @@ def prune(head: Head, keep: int, *, by: str | None = None) -> tuple[Generation, 
     The current one and the newest good one before it always stay. What only the others needed
     is then garbage to the store's collector.
     """
-    with _changing(head, "prune", by, ignore):
+    with _changing(head, "prune", by, ignore, what=f"all but {keep} generations"):
         every = head.profile.generations()
         current = head.profile.current()
         back = head.profile.before(current)
@@ -207,21 +208,23 @@ def repair(head: Head, observe: Observe = ignore) -> Intent | None:
     rollout = Rollout(head, intent, ignore, live=False)
     end = rollout.run(advance(intent.stage, Happening.CUT))
     current = head.profile.current()
-    observe(Event(What.REPAIRED, intent.action, f"{end.value}, generation {current or 'none'}"))
+    story = f"{end.value}, generation {current or 'none'}"
+    head.audit.note(intent.by, f"repair of {intent.action}", intent.path, end.value, story)
+    observe(Event(What.REPAIRED, intent.action, story))
     return intent
 
 
 @contextmanager
 def _changing(
-    head: Head, action: str, by: str | None, observe: Observe
+    head: Head, action: str, by: str | None, observe: Observe, *, what: str
 ) -> Iterator[tuple[str, Observe]]:
-    """Hold the head's lock, with everything a killed command left repaired.
+    """Hold the head's lock, with everything a killed command left repaired; note it in the log.
 
     Gives who is at work, and an observer that cannot break what is under way.
     """
     who = by or f"{getpass.getuser()}@{socket.gethostname()}"
     told = forgiving(observe)
-    with head.lock.hold(who, action), head.session():
+    with head.audit.change(who, action, what), head.lock.hold(who, action), head.session():
         repair(head, told)
         yield who, told
 
@@ -241,6 +244,10 @@ def _deaf_to_hangup() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _all(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "everything"
 
 
 def _target(head: Head, to: int | None) -> Generation:

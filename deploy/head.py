@@ -24,6 +24,7 @@ from deploy import (
     release,
     state,
 )
+from deploy.audit import Audit
 from deploy.checks import checks, echo
 from deploy.errors import PortTakenError
 from deploy.journal import Journal
@@ -73,6 +74,11 @@ class Head(Protocol):
     @property
     def profile(self) -> Profile:
         """The generations."""
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """The log of all changes."""
         ...
 
     @property
@@ -155,6 +161,7 @@ class LocalHead:
         _make(self.layout)
         self.lock = HeadLock(self.layout.lock)
         self.journal = Journal(self.layout.journal)
+        self.audit = Audit(self.layout.audit)
         self.profile = Profile(self.layout)
         self.services: ServiceManager = manager or Supervisor(
             self.layout, stop_seconds=self.settings.stop_seconds

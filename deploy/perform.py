@@ -37,6 +37,10 @@ class Operator(Protocol):
     Each method raises an `Error` where it does not.
     """
 
+    def hand_over(self) -> None:
+        """Give the head what comes with the change besides the release."""
+        ...
+
     def permit(self, intent: Intent, wanted: Release) -> None:
         """Return when the head may switch to what it has prepared."""
         ...
@@ -52,6 +56,9 @@ class Operator(Protocol):
 
 class Alone:
     """The operator of a single head, who wants what was asked for if it is well."""
+
+    def hand_over(self) -> None:
+        """Have nothing to give."""
 
     def permit(self, intent: Intent, wanted: Release) -> None:
         """Permit it."""
@@ -130,6 +137,7 @@ class Rollout:
     def _act(self, action: Action) -> None:
         match action:
             case Action.PREPARE:
+                self.operator.hand_over()
                 self.head.prepare(self._wanted(), self.observe, known=self._is_known())
                 self.observe(Event(What.PREPARED, self._after, self.intent.path))
             case Action.PERMIT:
