@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import build, complete
+from benchmarks import build, complete, heads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "build": build.figures,
     "complete": complete.figures,
+    "heads": heads.figures,
 }
 WIDTH = 150
 """Columns of the table where no terminal says how wide it is."""
