@@ -25,6 +25,8 @@ BIND = "127.0.0.1:{port}"
 FLAGS = ("-I", "-B", "-u")
 """Nothing of the caller's Python settings, no bytecode written, each printed line at once."""
 _PYTHON = ("python", "python3")
+_ALONE = ("--preload", "--pid", "/tmp/gunicorn.pid", "--error-logfile", "-")  # noqa: S108
+"""A unit's /tmp is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,23 @@ def about(recipe: Recipe, command: tuple[str, ...]) -> dict[str, Any]:
             "secrets": list(service.secrets),
             **_certificates(service),
             "routes": [_route(route) for route in service.routes],
+            "unit": _unit(service),
         },
     }
+
+
+def _unit(service: Service) -> dict[str, Any]:
+    """Say how systemd runs it; other service managers do without.
+
+    gunicorn loads the application before it says that it is ready, so that one which cannot be
+    loaded is never taken for one that runs. What each instance must have for itself is taken out of
+    the common state: the pid file, for which a second instance would refuse to start.
+    """
+    socket = service.app is not None if service.socket is None else service.socket
+    said: dict[str, Any] = {"socket": socket, "concurrent": socket and service.concurrent}
+    if service.app is not None:
+        said |= {"notify": True, "words": list(_ALONE)}
+    return said | ({"limits": dict(sorted(service.limits.items()))} if service.limits else {})
 
 
 def _certificates(service: Service) -> dict[str, Any]:

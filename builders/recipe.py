@@ -111,12 +111,28 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """What the web server of a head with systemd listens on; `https` is None without TLS.
+
+    `certificate` and `key` are names of secrets.
+    """
+
+    http: int
+    https: int | None
+    certificate: str = "TLS_CERT"
+    key: str = "TLS_KEY"
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """How an artefact runs: exactly one of `app` (a gunicorn application) and `command` is set.
 
     `state` paths are relative to the artefact's root and live outside the store. `secrets` are
     the names of all values that the head alone knows, those of `certificates` among them. `env`
     values and `command` words may hold `{port}`, `{port:NAME}`, `{state}` and `{credentials}`.
+    `socket`: it takes its listening socket from who starts it; None is for what `app` implies.
+    `concurrent`: an old and a new instance may run at once. `limits` are systemd's, by words of
+    ours.
     """
 
     port: int
@@ -129,6 +145,9 @@ class Service:
     secrets: tuple[str, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     routes: tuple[Route, ...] = ()
+    socket: bool | None = None
+    concurrent: bool = True
+    limits: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from builders.fields import boolean, fail, string, strings, unknown
 from builders.recipe import EMPTY, Kind
 from builders.recipe_sdists import build_requirements, python_package
 from builders.recipe_suites import suites
+from builders.recipe_units import WEB, web
 from builders.recipe_words import (
     deb_package,
     file_pattern,
@@ -174,6 +175,7 @@ _KINDS: Mapping[Kind, KindRules] = {
         options={
             "services": Option(_list_of(recipe_name, least=1)),
             "packages": Option(_list_of(recipe_name)),
+            "web": Option(web, WEB),
         },
         inputs=_PYTHON | {name: name for name in ("nginx", "openssl", "supervisor")},
     ),

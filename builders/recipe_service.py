@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.fields import fail, integer, mapping, sequence, string, strings
+from builders.fields import boolean, fail, integer, mapping, sequence, string, strings
 from builders.recipe import EMPTY, Certificate, Service
+from builders.recipe_units import limits
 from builders.recipe_words import (
     application,
     carried,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 KEYS = (
     *("port", "app", "config", "command", "health"),
     *("state", "env", "secrets", "route", "routes"),
+    *("socket", "concurrent", "limits"),
 )
 _LONGEST_SUBJECT = 64
 """Characters of a common name (RFC 5280, appendix A.1)."""
@@ -46,6 +48,7 @@ def service(node: Node) -> Service:
     _check_entry(node, values)
     secrets, certificates = _secrets(values)
     _check_credentials(values, secrets)
+    _check_concurrent(values)
     return Service(
         port=integer(values["port"], 1, 65_535),
         health=health(values["health"]),
@@ -57,6 +60,9 @@ def service(node: Node) -> Service:
         secrets=secrets,
         certificates=certificates,
         routes=routes(values, web=False),
+        socket=boolean(values["socket"]) if "socket" in values else None,
+        concurrent=boolean(values["concurrent"]) if "concurrent" in values else True,
+        limits=limits(values["limits"]) if "limits" in values else EMPTY,
     )
 
 
@@ -70,6 +76,18 @@ def _check_entry(node: Node, values: dict[str, Node]) -> None:
         )
     if "config" in values and "app" not in values:
         raise fail(values["config"], "`config` is gunicorn's, and there is no `app`")
+
+
+def _check_concurrent(values: dict[str, Node]) -> None:
+    """Refuse two instances at once of a service that opens its port itself: one can have it."""
+    asked = "concurrent" in values and boolean(values["concurrent"])
+    passed = boolean(values["socket"]) if "socket" in values else "app" in values
+    if asked and not passed:
+        raise fail(
+            values["concurrent"],
+            "two instances cannot open one port",
+            expected="socket: true, for a service that takes its listening socket from systemd",
+        )
 
 
 def _command(node: Node) -> tuple[str, ...]:

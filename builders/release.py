@@ -7,7 +7,7 @@ each service and frontend carries; this module only says what goes in.
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builders.apt_base import load
 from builders.contents import BILL, MERGED
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from builders.project import Project
 
 RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
-TOOLS = {"supervisor": "bin/supervisord", "openssl": "usr/bin/openssl"}
+TOOLS = {"supervisor": "bin/supervisord", "openssl": "usr/bin/openssl", "sealift": "bin/sealift"}
 """What a head runs besides services: role → executable, by whose name the release knows it."""
+AGENT = ("sealift", "agent")
+"""The role and the usual recipe of sealift itself, without which no other host is reached."""
 
 
 def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -37,7 +39,8 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
     del source
     members = _members(recipe, project)
     packages = _packages(recipe, project)
-    tools = {role: recipe.inputs[role] for role in ("base", "python", "nginx", *TOOLS)}
+    inputs = {**_agent(project), **recipe.inputs}
+    tools = {role: inputs[role] for role in ("base", "python", "nginx", *TOOLS) if role in inputs}
     return (
         Step(
             key=recipe.name,
@@ -49,10 +52,37 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
                 **{name: name for name in members},
                 **{_role(name): name for name in packages},
             },
-            arguments={"members": list(members), "packages": list(packages)},
+            arguments={
+                "members": list(members),
+                "packages": list(packages),
+                "head": _head(recipe, project),
+                "web": _pair(recipe),
+            },
             script="release.py",
         ),
     )
+
+
+def _agent(project: Project) -> dict[str, str]:
+    role, name = AGENT
+    return {role: name} if name in project.recipes else {}
+
+
+def _head(recipe: Recipe, project: Project) -> dict[str, Any]:
+    """Return what units and the web server say of every head."""
+    web, settings = recipe.options["web"], project.settings
+    return {
+        "store_dir": str(settings.store_dir),
+        "var_dir": str(settings.store_dir.parent / "var"),
+        "state_dir": str(settings.state_dir),
+        "http": web.http,
+        "https": web.https,
+    }
+
+
+def _pair(recipe: Recipe) -> dict[str, str]:
+    web = recipe.options["web"]
+    return {"certificate": web.certificate, "key": web.key}
 
 
 def _members(recipe: Recipe, project: Project) -> Sequence[str]:
@@ -128,7 +158,10 @@ def build_release(build: Build) -> None:
             "tools": {
                 PurePosixPath(executable).name: [build.inside(build.inputs[role]), executable]
                 for role, executable in TOOLS.items()
+                if role in build.inputs
             },
+            "head": build.step.arguments["head"],
+            "web": build.step.arguments["web"],
         }
     )
     _lay_bills(build)

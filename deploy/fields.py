@@ -59,6 +59,10 @@ class Fields:
         """Take a text that may be missing."""
         return self.string(key) if key in self._rest else None
 
+    def has(self, key: str) -> bool:
+        """Take a null for a key that is not there; tell whether there is anything else."""
+        return self._rest.get(key) is not None or not self._drop(key)
+
     def path(self, key: str) -> Path:
         """Take an absolute path without detours."""
         text = self.string(key)

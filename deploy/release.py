@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 NONE: Mapping[str, Any] = MappingProxyType({})
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,63}")
+USER = re.compile(r"sealift-[0-9A-Za-z_-]{1,23}")
+"""No other users may be named: who runs as root is not for a release to say."""
 WEB_SERVER = "nginx"
 """The name that the web server goes by among the services."""
 MANAGER = "supervisord"
@@ -63,6 +65,19 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """How systemd runs a service: as which user, and how a new instance takes over.
+
+    `socket`: systemd holds the listening socket, and the service takes it. `concurrent`: old and
+    new instance may run at once; never without `socket`.
+    """
+
+    user: str
+    socket: bool
+    concurrent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """How one artefact runs.
 
@@ -80,6 +95,8 @@ class Service:
     secrets: tuple[str, ...]
     routes: tuple[Route, ...]
     certificates: tuple[Certificate, ...] = ()
+    unit: Unit | None = None
+    """None in releases that know nothing of systemd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,22 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Systemd:
+    """How systemd runs the web server, and what that listens on; `https` is None without TLS.
+
+    `certificate` and `key` are names of secrets; `revision` is what it answers when it has loaded
+    the release's configuration.
+    """
+
+    user_nginx: str
+    http: int
+    https: int | None
+    certificate: str | None
+    key: str | None
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Everything that one generation runs; `path` is its store path."""
 
@@ -123,10 +156,23 @@ class Release:
     glibc: Mapping[str, str] = field(default_factory=lambda: NONE)
     """Program → version of the head's glibc that it needs; who brings its own is not in it."""
 
+    systemd: Systemd | None = None
+    """None in releases that know nothing of it."""
+
     @property
     def site_conf(self) -> Path:
         """The locations of the web server, as the release brings them."""
         return self.path / "nginx" / "site.conf"
+
+    @property
+    def nginx_conf(self) -> Path:
+        """The whole configuration of the web server on a head with systemd."""
+        return self.path / "nginx" / "nginx.conf"
+
+    @property
+    def units_dir(self) -> Path:
+        """The units of systemd, and `sysusers.conf`."""
+        return self.path / "systemd"
 
 
 def load(path: Path) -> Release:
@@ -161,9 +207,11 @@ def parse(text: str, path: Path) -> Release:
     sets = {name: _packages(name, each) for name, each in fields.mapping("packages", needed=False)}
     needs = fields.optional("needs")
     glibc = _glibc(needs) if needs else NONE
+    managed = fields.optional("systemd")
     fields.end()
     web = _web(server) if server else None
-    release = Release(path, services, frontends, web, tools, sets, glibc)
+    systemd = _systemd(managed) if managed else None
+    release = Release(path, services, frontends, web, tools, sets, glibc, systemd)
     _check(release, where)
     return release
 
@@ -181,11 +229,61 @@ def _service(name: str, fields: Fields) -> Service:
         secrets=tuple(_name(e, fields.where) for e in fields.strings("secrets", default=())),
         routes=tuple(_route(each) for each in fields.children("routes")),
         certificates=tuple(_certificate(each) for each in fields.children("certificates")),
+        unit=_unit(fields.optional("unit")),
     )
     fields.end()
     if not service.command or not service.command[0].startswith("/"):
         raise BadReleaseError("the command must begin with an absolute path", where=fields.where)
     return service
+
+
+def _unit(fields: Fields | None) -> Unit | None:
+    if fields is None:
+        return None
+    unit = Unit(
+        user=_user(fields.string("user"), fields.where),
+        socket=fields.boolean("socket", default=False),
+        concurrent=fields.boolean("concurrent", default=False),
+    )
+    fields.end()
+    if unit.concurrent and not unit.socket:
+        raise BadReleaseError("two instances cannot open one port", where=fields.where)
+    return unit
+
+
+def _systemd(fields: Fields) -> Systemd:
+    secrets = {key: fields.maybe(key) for key in ("certificate", "key") if fields.has(key)}
+    https = fields.integer("https", low=1, high=65535) if fields.has("https") else None
+    systemd = Systemd(
+        user_nginx=_user(fields.string("user_nginx"), fields.where),
+        http=fields.integer("http", low=1, high=65535),
+        https=https,
+        certificate=_secret(secrets.get("certificate"), fields.where),
+        key=_secret(secrets.get("key"), fields.where),
+        revision=_revision(fields.string("revision"), fields.where),
+    )
+    fields.end()
+    pair = (systemd.certificate, systemd.key)
+    if (systemd.https is None) != (pair == (None, None)) or pair.count(None) == 1:
+        reason = "https goes with a certificate and a key, and they with it"
+        raise BadReleaseError(reason, where=fields.where)
+    return systemd
+
+
+def _user(text: str, where: str) -> str:
+    if not USER.fullmatch(text):
+        raise BadReleaseError("this is no name of a user", where=where, got=repr(text))
+    return text
+
+
+def _secret(name: str | None, where: str) -> str | None:
+    return None if name is None else _name(name, where)
+
+
+def _revision(text: str, where: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise BadReleaseError("this is no revision", where=where, got=repr(text))
+    return text
 
 
 def _glibc(fields: Fields) -> Mapping[str, str]:
@@ -277,6 +375,7 @@ def _inside(text: str, where: str) -> str:
 
 
 def _check(release: Release, where: str) -> None:
+    _check_users(release, where)
     if release.web is None and release.frontends:
         raise BadReleaseError("frontends need a web server", where=where)
     if WEB_SERVER in release.services:
@@ -285,6 +384,15 @@ def _check(release: Release, where: str) -> None:
     twice = _repeated(service.port for service in release.services.values())
     if twice is not None:
         raise BadReleaseError("two services have the same port", where=where, got=str(twice))
+
+
+def _check_users(release: Release, where: str) -> None:
+    """Refuse two services that run as one user, and would read each other's secrets."""
+    users = [service.unit.user for service in release.services.values() if service.unit]
+    users += [release.systemd.user_nginx] if release.systemd else []
+    for each in users:
+        if users.count(each) > 1:
+            raise BadReleaseError("two services run as one user", where=where, got=each)
 
 
 def _check_pairs(services: Iterable[Service], where: str) -> None:

@@ -1,8 +1,9 @@
-"""Join services and web roots into a release: release.json, links, nginx/site.conf.
+"""Join services and web roots into a release: release.json, links, nginx/ and systemd/.
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `out`,
-`members` and `packages` (name to store path), `nginx` (store path) and `tools` (name to store
-path and place).
+`members` and `packages` (name to store path), `nginx` (store path), `tools` (name to store path
+and place), `head` (the fields of `units.Head`) and `web` (names of the secrets that are the web
+server's certificate and key).
 """
 
 from __future__ import annotations
@@ -13,8 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
+
+from builders.scripts.units import Head, Unit, units, user
+from builders.scripts.web_server import render
+
 Member: TypeAlias = "dict[str, Any]"
 Members: TypeAlias = "dict[str, Member]"
+
+AGENT = "sealift"
+"""The tool by which a head is served from outside, and helps itself."""
 
 PROXY = """\
     proxy_http_version 1.1;
@@ -32,6 +41,8 @@ def main(
     packages: dict[str, str],
     nginx: str,
     tools: dict[str, tuple[str, str]],
+    head: dict[str, Any],
+    web: dict[str, str],
 ) -> None:
     """Make the release at `out`."""
     root = Path(out)
@@ -41,15 +52,18 @@ def main(
     frontends = {name: member for name, member in found.items() if "root" in member}
     refuse_clashes(services, frontends)
     objects = {**members, "nginx": nginx, **{name: path for name, (path, _) in tools.items()}}
+    runs = [Unit.read(name, service) for name, service in services.items()]
     release = {
         "format": 1,
-        "services": services,
+        "services": {unit.name: {**services[unit.name], "unit": unit.about} for unit in runs},
         "frontends": frontends,
         "needs": {"glibc": glibc_needs(objects)},
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
         "packages": {name: {"path": path} for name, path in packages.items()},
         "tools": {name: tool(*place) for name, place in tools.items()},
+        "systemd": lay_web_server(root / "nginx", found, nginx, Head(**head), web),
     }
+    lay_units(root, runs, release, Head(**head))
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
     (root / "release.json").write_text(text)
     (root / "services").mkdir()
@@ -57,8 +71,41 @@ def main(
         (root / "services" / name).symlink_to(service["path"])
     for name, frontend in frontends.items():
         lay_web_root(root / "web" / name, frontend)
-    (root / "nginx").mkdir()
-    (root / "nginx" / "site.conf").write_text(site(services, frontends))
+
+
+def lay_units(root: Path, runs: list[Unit], release: dict[str, Any], head: Head) -> None:
+    """Write systemd's units, and link the program that a head is served by."""
+    agent = release["tools"].get(AGENT, {}).get("executable")
+    (root / "systemd").mkdir()
+    for name, text in units(runs, release["nginx"]["path"], head, agent).items():
+        (root / "systemd" / name).write_text(text)
+    if agent:
+        (root / "bin").mkdir()
+        (root / "bin" / AGENT).symlink_to(agent)
+
+
+def lay_web_server(
+    folder: Path, members: Members, nginx: str, head: Head, web: dict[str, str]
+) -> dict[str, Any]:
+    """Write the web server's locations and its configuration; say what a head must know of it."""
+    services = {name: member for name, member in members.items() if "port" in member}
+    frontends = {name: member for name, member in members.items() if "root" in member}
+    locations = site(services, frontends)
+    types = f"{nginx}/etc/nginx/mime.types"
+    known = types if os.path.isfile(types) else None  # noqa: PTH113 - a text is wanted
+    text, revision = render(services, nginx, known, head, site=locations, **web)
+    folder.mkdir()
+    (folder / "site.conf").write_text(locations)
+    (folder / "nginx.conf").write_text(text)
+    secure = head.https is not None
+    return {
+        "user_nginx": user("nginx"),
+        "http": head.http,
+        "https": head.https,
+        "certificate": web["certificate"] if secure else None,
+        "key": web["key"] if secure else None,
+        "revision": revision,
+    }
 
 
 def glibc_needs(objects: dict[str, str]) -> dict[str, str]:
@@ -128,7 +175,11 @@ def site(services: Members, frontends: Members) -> str:
 
 
 def web(name: str, path: str) -> str:
-    """Return the locations of one web root: pages never cached, hashed assets for a year."""
+    """Return the locations of one web root: pages never cached, hashed assets for a year.
+
+    An asset that the release does not have may be one of the release before, which a page asks for
+    that was loaded before the switch.
+    """
     root = f"profiles/system/web/{name}"
     bare = "" if path == "/" else f"location = {path[:-1]} {{ return 301 {path}; }}\n"
     return (
@@ -142,10 +193,10 @@ def web(name: str, path: str) -> str:
         f"    try_files $uri {path}index.html;\n"
         f"}}\n"
         f"location ^~ {path}assets/ {{\n"
-        f"    root {root};\n"
+        f"    root profiles;\n"
         f'    add_header Cache-Control "public, max-age=31536000, immutable";\n'
         f'    add_header X-Content-Type-Options "nosniff";\n'
-        f"    try_files $uri =404;\n"
+        f"    try_files /system/web/{name}$uri /system-before/web/{name}$uri =404;\n"
         f"}}\n"
     )
 

@@ -1,0 +1,400 @@
+"""systemd units of a release, as text. Pure.
+
+A service has one socket, which stays open, and a template whose instance is the hash part of its
+store path: a new instance starts beside the old one on the same socket. What systemd would read
+otherwise than it was meant is spelled by `word` and `setting`, and refused if it cannot be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import PurePosixPath
+from typing import Any
+
+LONGEST_USER = 31
+"""Characters of a user's name (utmp)."""
+BACKLOG = 4096
+STOP_SECONDS = 60
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+RUN = "/run/sealift"
+HASH = 32
+"""Characters of a store path's name that are its hash."""
+HIDDEN = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - they are not used
+"""What a unit sees an own or an empty folder for."""
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+UNIT_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
+HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+DevicePolicy=closed
+ProtectProc=invisible
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+KeyringMode=private
+UMask=0027
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What units say of every head: its folders, and what its web server listens on.
+
+    `https` is None where pages go unencrypted.
+    """
+
+    store_dir: str
+    var_dir: str
+    state_dir: str
+    http: int = 80
+    https: int | None = 443
+
+    @property
+    def port(self) -> int:
+        """Return the port at which browsers reach the site."""
+        return self.https or self.http
+
+    @property
+    def profile(self) -> str:
+        """Return the link that leads to the current release."""
+        return f"{self.var_dir}/profiles/system"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One service as systemd runs it; `path` is its store path, `words` follow its command.
+
+    `notify`: it says itself when it is ready.
+    """
+
+    name: str
+    path: str
+    port: int
+    cwd: str
+    command: tuple[str, ...]
+    env: dict[str, str]
+    secrets: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    socket: bool = False
+    concurrent: bool = False
+    notify: bool = False
+    limits: dict[str, str] = field(default_factory=dict)
+    start_seconds: float = 30.0
+
+    @classmethod
+    def read(cls, name: str, said: dict[str, Any]) -> Unit:
+        """Take from what a service says of itself that which a unit is made of."""
+        unit = said.get("unit", {})
+        return cls(
+            name=name,
+            path=said["path"],
+            port=said["port"],
+            cwd=said["cwd"],
+            command=tuple(said["command"]),
+            env=said.get("env", {}),
+            secrets=tuple(said.get("secrets", ())),
+            words=tuple(unit.get("words", ())),
+            socket=unit.get("socket", False),
+            concurrent=unit.get("concurrent", False),
+            notify=unit.get("notify", False),
+            limits=unit.get("limits", {}),
+            start_seconds=said["health"]["timeout"],
+        )
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return what a head is told besides the unit's text."""
+        return {"user": user(self.name), "socket": self.socket, "concurrent": self.concurrent}
+
+
+def instance(path: str) -> str:
+    """Return the hash part of a store path, which names an instance."""
+    return PurePosixPath(path).name[:HASH]
+
+
+def user(name: str) -> str:
+    """Return the user that a service runs as: a legal name, another one for each service."""
+    plain = f"sealift-{name}"
+    if len(plain) <= LONGEST_USER and re.fullmatch(r"[A-Za-z0-9_-]+", plain):
+        return plain
+    mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+    squashed = re.sub(r"[^A-Za-z0-9_-]", "-", plain)
+    return f"{squashed[: LONGEST_USER - len(mark) - 1]}-{mark}"
+
+
+def word(text: str) -> str:
+    """Spell one word of a command line: systemd.service(5), COMMAND LINES."""
+    return setting(text.replace("$", "$$"))
+
+
+def setting(text: str) -> str:
+    """Spell one value in quotes, where specifiers and C escapes hold: systemd.syntax(7)."""
+    return f'"{bare(text.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34)))}"'
+
+
+def bare(text: str) -> str:
+    """Spell a value that takes the whole line, where only specifiers hold."""
+    if FORBIDDEN.search(text):
+        sys.exit(f"systemd cannot carry {text!r}: it holds a control character")
+    return text.replace("%", "%%")
+
+
+def units(services: list[Unit], nginx: str, head: Head, agent: str | None) -> dict[str, str]:
+    """Return file name → text of all units and of `sysusers.conf`."""
+    files: dict[str, str] = {}
+    ports = {unit.name: unit.port for unit in services} | {"nginx": head.port}
+    for unit in services:
+        files |= service_files(unit, head, ports)
+    files |= nginx_files(nginx, head)
+    files["sealift.target"] = target(services, nginx)
+    files["sysusers.conf"] = sysusers([unit.name for unit in services] + ["nginx"])
+    return files | (agent_files(agent, head) if agent else {})
+
+
+def service_files(unit: Unit, head: Head, ports: dict[str, int]) -> dict[str, str]:
+    """Return the units of one service."""
+    check_name(unit.name)
+    files = {f"sealift-{unit.name}@.service": service(unit, head, ports)}
+    if unit.socket:
+        address = f"127.0.0.1:{unit.port}"
+        files[f"sealift-{unit.name}.socket"] = socket(unit.name, unit.path, [address])
+        files[f"sealift-{unit.name}-probe@.socket"] = probe_socket(unit.name)
+    return files
+
+
+def check_name(name: str) -> None:
+    """Refuse a service after which no unit can be called."""
+    if not UNIT_NAME.fullmatch(name):
+        sys.exit(f"no unit can be called after {name!r}")
+
+
+def service(unit: Unit, head: Head, ports: dict[str, int]) -> str:
+    """Return the template of one service."""
+    state = f"{head.state_dir}/{unit.name}"
+    known = {"{port}": str(unit.port), "{state}": state}
+    known |= {f"{{port:{name}}}": str(port) for name, port in ports.items()}
+
+    def spell(text: str, quote: Any) -> str:  # noqa: ANN401 - one of the three above
+        return located(quote(fill(text, known)), unit.path)
+
+    environment = {**base_environment(unit.name, state), **unit.env}
+    lines = [f"Environment={spell(f'{k}={v}', setting)}" for k, v in environment.items()]
+    lines += [f"LoadCredential={s}:{RUN}/credentials/{unit.name}/{s}" for s in unit.secrets]
+    lines += limits(unit.limits)
+    command = " ".join(spell(each, word) for each in (*unit.command, *unit.words))
+    return (
+        f"[Unit]\nDescription=sealift: {unit.name} (%i)\n"
+        f"{common(head, state)}"
+        f"\n[Service]\nType={'notify' if unit.notify else 'exec'}\n"
+        f"{sockets(unit.name) if unit.socket else ''}"
+        f"User={user(unit.name)}\nWorkingDirectory={spell(unit.cwd, bare)}\n"
+        f"ExecStart={command}\n"
+        f"TimeoutStartSec={max(ceil(unit.start_seconds), 1)}\n"
+        f"{RUNNING}{joined(lines)}{HARDENING}"
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
+        f"{state_folder(state, unit.name)}{seen(head, state)}"
+    )
+
+
+RUNNING = f"""\
+Restart=always
+RestartSec=1
+KillMode=mixed
+TimeoutStopSec={STOP_SECONDS}
+"""
+
+
+def common(head: Head, *places: str) -> str:
+    """Return what all services say of when they run."""
+    mounts = " ".join(setting(place) for place in (head.store_dir, *places))
+    return (
+        "PartOf=sealift.target\nAfter=network.target\nStartLimitIntervalSec=0\n"
+        f"CollectMode=inactive-or-failed\nRequiresMountsFor={mounts}\n"
+    )
+
+
+def sockets(name: str) -> str:
+    """Return the sockets that an instance takes over: the shared one, and one of its own."""
+    return f"Sockets=sealift-{name}.socket sealift-{name}-probe@%i.socket\n"
+
+
+def base_environment(name: str, home: str) -> dict[str, str]:
+    """Return the variables of every service, as on other heads."""
+    return {
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "PATH": PATH,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "SEALIFT_SERVICE": name,
+    }
+
+
+def fill(text: str, known: dict[str, str]) -> str:
+    """Put in what every head knows alike."""
+    for name, value in known.items():
+        text = text.replace(name, value)
+    return text
+
+
+def located(spelled: str, path: str) -> str:
+    """Let the instance choose the store path, and systemd the folder of secrets."""
+    place = PurePosixPath(path)
+    own = f"{bare(str(place.parent))}/%i{bare(place.name[HASH:])}"
+    return spelled.replace(bare(path), own).replace("{credentials}", "%d")
+
+
+def limits(said: dict[str, str]) -> list[str]:
+    """Return the limits that a recipe sets."""
+    keys = {"memory": "MemoryMax", "cpu": "CPUQuota", "tasks": "TasksMax", "files": "LimitNOFILE"}
+    return [f"{keys[name]}={bare(str(value))}" for name, value in sorted(said.items())]
+
+
+def joined(lines: list[str]) -> str:
+    """End each line."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def state_folder(state: str, name: str) -> str:
+    """Let systemd make the state where it makes such folders; elsewhere the agent does."""
+    root = PurePosixPath("/var/lib")
+    place = PurePosixPath(state)
+    if not place.is_relative_to(root) or place.parent == root:
+        return f"ReadWritePaths={setting(state)}\n"
+    relative = str(place.relative_to(root))
+    if " " in relative or ":" in relative:
+        return f"ReadWritePaths={setting(state)}\n"
+    check_name(name)
+    return f"StateDirectory={setting(relative)}\nStateDirectoryMode=0750\n"
+
+
+def seen(head: Head, *writable: str) -> str:
+    """Show a unit the folders of ours that its own /tmp, /var/tmp and homes would hide."""
+    shown = [("BindReadOnlyPaths", head.store_dir), ("BindReadOnlyPaths", head.var_dir)]
+    shown += [("BindPaths", place) for place in writable]
+    return joined([f"{key}={setting(place)}" for key, place in shown if hidden(place)])
+
+
+def hidden(place: str) -> bool:
+    """Tell whether a unit sees something else there."""
+    return any(PurePosixPath(place).is_relative_to(folder) for folder in HIDDEN)
+
+
+def socket(name: str, path: str, addresses: list[str]) -> str:
+    """Return the socket that all instances of a service share.
+
+    It may be triggered as often as it likes: a socket that gives up refuses every request.
+    """
+    return (
+        f"[Unit]\nDescription=sealift: {name}, its socket\nPartOf=sealift.target\n"
+        f"\n[Socket]\n{joined([f'ListenStream={address}' for address in addresses])}"
+        f"Backlog={BACKLOG}\nNoDelay=yes\nTriggerLimitIntervalSec=0\n"
+        f"Service=sealift-{name}@{instance(path)}.service\n"
+    )
+
+
+def probe_socket(name: str) -> str:
+    """Return the socket by which one instance is asked whether it is healthy."""
+    return (
+        f"[Unit]\nDescription=sealift: {name} (%i), asked for its health\n"
+        f"PartOf=sealift-{name}@%i.service\n"
+        f"\n[Socket]\nListenStream={RUN}/probe/{name}-%i.sock\nSocketMode=0600\n"
+        f"DirectoryMode=0711\nRemoveOnStop=yes\nTriggerLimitIntervalSec=0\n"
+        f"Service=sealift-{name}@%i.service\n"
+    )
+
+
+def nginx_files(path: str, head: Head) -> dict[str, str]:
+    """Return the units of the web server."""
+    addresses = [f"0.0.0.0:{port}" for port in (head.http, head.https) if port]
+    return {
+        "sealift-nginx@.service": nginx(path, head),
+        "sealift-nginx.socket": socket("nginx", path, addresses),
+        "sealift-nginx-probe@.socket": probe_socket("nginx"),
+    }
+
+
+def nginx(path: str, head: Head) -> str:
+    """Return the template of the web server, which takes its sockets as a new nginx takes an old's.
+
+    It reads its configuration anew at a reload, so both lie behind the profile.
+    """
+    binary = located(word(f"{path}/usr/sbin/nginx"), path)
+    files = f"-p {word(head.var_dir + '/')} -c {word(head.profile + '/nginx/nginx.conf')}"
+    count = 2 if head.https is None else 3
+    passed = "".join(f"{number};" for number in range(3, 3 + count))
+    return (
+        "[Unit]\nDescription=sealift: nginx (%i)\n"
+        f"{common(head, head.var_dir)}"
+        f"\n[Service]\nType=exec\n{sockets('nginx')}"
+        f"User={user('nginx')}\nEnvironment={setting(f'NGINX={passed}')}\n"
+        f"ExecStart={binary} {files}\n"
+        f"ExecReload={binary} {files} -s reload\n"
+        f"KillSignal=SIGQUIT\n{RUNNING}"
+        "RuntimeDirectory=sealift-nginx/%i\nCacheDirectory=sealift-nginx\n"
+        "CacheDirectoryMode=0700\nLimitNOFILE=16384\n"
+        f"{HARDENING}"
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+        f"MemoryDenyWriteExecute=yes\nProcSubset=pid\n{seen(head)}"
+    )
+
+
+def target(services: list[Unit], nginx_path: str) -> str:
+    """Return what stands for the whole release; a unit that a head does without is passed over."""
+    wanted = [f"sealift-{unit.name}.socket" for unit in services if unit.socket]
+    wanted += [f"sealift-{unit.name}@{instance(unit.path)}.service" for unit in services]
+    wanted += ["sealift-nginx.socket", f"sealift-nginx@{instance(nginx_path)}.service"]
+    lines = joined([f"Wants={name}" for name in wanted])
+    return f"[Unit]\nDescription=sealift: the current generation\n{lines}"
+
+
+def sysusers(names: list[str]) -> str:
+    """Return the users that services run as: sysusers.d(5)."""
+    taken: dict[str, str] = {}
+    for name in names:
+        if taken.setdefault(user(name), name) != name:
+            sys.exit(f"{name} and {taken[user(name)]} would run as one user")
+    return joined([f'u {each} - "sealift: {name}"' for each, name in taken.items()])
+
+
+def agent_files(agent: str, head: Head) -> dict[str, str]:
+    """Return the units by which a head helps itself: after a start, and when nobody confirms."""
+    mounts = f"RequiresMountsFor={setting(head.store_dir)} {setting(head.var_dir)}\n"
+    return {
+        "sealift-boot.service": (
+            "[Unit]\nDescription=sealift: bring up the current generation\n"
+            f"{mounts}ConditionPathIsSymbolicLink={bare(head.profile)}\n"
+            "\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            f"ExecStart={word(f'{head.profile}/bin/sealift')} agent boot\n"
+            "\n[Install]\nWantedBy=multi-user.target\n"
+        ),
+        "sealift-recover.service": (
+            f"[Unit]\nDescription=sealift: go back if nobody confirms\n{mounts}"
+            f"\n[Service]\nType=oneshot\nExecStart={word(agent)} agent recover\n"
+        ),
+        "sealift-recover.timer": (
+            "[Unit]\nDescription=sealift: go back if nobody confirms\n"
+            "\n[Timer]\nOnActiveSec=10\nOnUnitInactiveSec=10\nAccuracySec=1\n"
+        ),
+    }
