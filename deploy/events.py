@@ -13,6 +13,7 @@ from enum import Enum
 class What(Enum):
     """The kind of an event."""
 
+    LOCKED = "locked"
     REPAIRED = "repaired"
     GENERATED = "secret generated"
     EXPIRES = "certificate expires"

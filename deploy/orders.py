@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEPLOY, ROLLBACK = "deploy", "rollback"
+STATE = Path("/var/lib/sealift")
+"""Where the state of services lies where nothing else is said."""
 KEEP = 5
 """Generations that `sealift gc` leaves on a head where nothing else is said."""
 LEAST, MOST = 1.0, 3600.0
@@ -27,9 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})")
 class HeadSettings:
     """What the site's inventory says of a head, kept on the head itself.
 
-    `services` are those that it runs, the web server's name among them; None means all. `url` is
-    where browsers find it, `keep` how many generations `sealift gc` leaves.
-    """
+        `services` are those that it runs, the web server's name among them; None means all. `url` is
+    XX"""
 
     name: str
     services: tuple[str, ...] | None = None
@@ -39,7 +40,13 @@ class HeadSettings:
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         services = None if self.services is None else list(self.services)
-        return {"name": self.name, "services": services, "url": self.url, "keep": self.keep}
+        return {
+            "name": self.name,
+            "services": services,
+            "url": self.url,
+            "keep": self.keep,
+            "state_dir": str(self.state_dir),
+        }
 
     @classmethod
     def from_json(cls, record: object) -> HeadSettings:
@@ -48,7 +55,7 @@ class HeadSettings:
         Raises:
             BadMessageError: they are none.
         """
-        facts = _object(record, "head", {"name", "services", "url", "keep"})
+        facts = _object(record, "head", {"name", "services", "url", "keep", "state_dir"})
         name, services = facts.get("name"), facts.get("services")
         keep, url = facts.get("keep", KEEP), facts.get("url", "")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -59,7 +66,9 @@ class HeadSettings:
             raise _refusal("head: url", "a text", url)
         if type(keep) is not int or keep < 1:
             raise _refusal("head: keep", "a number from 1 on", keep)
-        return cls(name, None if services is None else tuple(services), url, keep)
+        chosen = None if services is None else tuple(services)
+        state = _absolute("head: state_dir", facts.get("state_dir", str(STATE)))
+        return cls(name, chosen, url, keep, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +153,14 @@ def _release(facts: Mapping[str, Any]) -> Path | None:
         if text is not None:
             raise _refusal("release", "nothing, when it is to go back", text)
         return None
+    return _absolute("release", text)
+
+
+def _absolute(where: str, text: object) -> Path:
     if not isinstance(text, str) or not text.startswith("/") or not text.isprintable():
-        raise _refusal("release", "a store path", text)
+        raise _refusal(where, "an absolute path", text)
+    if ".." in Path(text).parts:
+        raise _refusal(where, "a path without detours", text)
     return Path(text)
 
 

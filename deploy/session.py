@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from deploy import activate
 from deploy.errors import DeployFailedError, StrandedError
+from deploy.events import Event, What
 from deploy.head import Head
 from deploy.orders import Order
 from deploy.report import changes_json, error_json, event_json
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from deploy.activate import Outcome
-    from deploy.events import Event
     from deploy.journal import Intent
     from deploy.line import Line
     from deploy.release import Release
@@ -59,7 +59,8 @@ class Remote:
     """When it was permitted to switch; a moment of the monotonic clock."""
 
     def hand_over(self) -> None:
-        """Give the head what came with the order."""
+        """Give the head what came with the order. The first word says that it is locked."""
+        self.observe(Event(What.LOCKED, self.head.name))
         self.head.take(self.order)
 
     def permit(self, intent: Intent, wanted: Release) -> None:
