@@ -30,12 +30,15 @@ class HeadSettings:
     """What the site's inventory says of a head, kept on the head itself.
 
         `services` are those that it runs, the web server's name among them; None means all. `url` is
-    XX"""
+    where browsers find it, `keep` how many generations `sealift gc` leaves. `state_dir` is the
+    site's, which releases are built for.
+    """
 
     name: str
     services: tuple[str, ...] | None = None
     url: str = ""
     keep: int = KEEP
+    state_dir: Path = STATE
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
