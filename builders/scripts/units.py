@@ -375,7 +375,7 @@ def sysusers(names: list[str]) -> str:
     for name in names:
         if taken.setdefault(user(name), name) != name:
             sys.exit(f"{name} and {taken[user(name)]} would run as one user")
-    return joined([f'u {each} - "sealift: {name}"' for each, name in taken.items()])
+    return joined([f'u {each} - "sealift {name}"' for each, name in taken.items()])
 
 
 def agent_files(agent: str, head: Head) -> dict[str, str]:
