@@ -24,7 +24,7 @@ from tests.lab.operator import operator
 from tests.lab.platform import Site, kept_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from store.info import PathInfo
     from store.local import LocalStore

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.bench import Bench
+from tests.lab.fixtures import require
 from tests.lab.lab import Lab, available
 from tests.lab.platform import Site, kept_store
 
@@ -23,10 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bench(folder: Path) -> Iterator[Bench]:
-    reason = available()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(available())
     with kept_store("small") as store, Lab(3, folder=folder / "lab") as lab:
         yield Bench.make(Site.small(folder / "site", store), lab)

@@ -95,13 +95,15 @@ def settle(site: Site, head: LabHead, timeout: float = SETTLING) -> dict[str, An
         time.sleep(0.2)
 
 
-def look(site: Site, head: LabHead, allowed: Collection[Made]) -> Made:
+def look(
+    site: Site, head: LabHead, allowed: Collection[Made], *, timeout: float = SETTLING
+) -> Made:
     """Check that a head at rest runs one of the allowed releases, and nothing of another.
 
     Raises:
         NotWholeError: it does not; says what it runs instead.
     """
-    found = settle(site, head)
+    found = settle(site, head, timeout)
     path = current(site, head)
     named = [each for each in allowed if each.path == path]
     if not named:

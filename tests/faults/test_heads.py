@@ -1,0 +1,277 @@
+"""What heads and operators do to each other: two at once, full disks, forged keys, ill services."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.bench import DEADLINE, Bench
+from tests.faults.whole import NotWholeError, current, look
+from tests.lab.operator import operator
+from tests.lab.platform import HEADS, STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.platform import Done
+    from tests.lab.head import LabHead
+
+pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
+PATIENCE = 120.0
+ILL = f"{STATE}/alpha/database/ill-2"
+"""A file with the seconds that version 2 of alpha lives on a head."""
+
+
+@pytest.fixture(autouse=True)
+def on_old(bench: Bench) -> None:
+    bench.put(bench.old)
+
+
+def tried(bench: Bench, *words: str) -> Done:
+    """Deploy the new release to all heads, whatever comes of it."""
+    return bench.site.try_sealift(*bench.words(HEADS, bench.new), *words)
+
+
+def unmoved(bench: Bench) -> None:
+    for head in bench.lab.heads:
+        look(bench.site, head, (bench.old,))
+
+
+def finishes(bench: Bench) -> None:
+    """The same command, with the cause gone, does the whole job."""
+    done = tried(bench)
+    assert done.code == 0, done.err
+    for head in bench.lab.heads:
+        look(bench.site, head, (bench.new,))
+
+
+# Two operators.
+
+
+def test_the_second_of_two_operators_is_told_who_is_at_work(bench: Bench) -> None:
+    with operator(bench.site, *bench.words(HEADS, bench.new)) as first:
+        assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
+        second = tried(bench)
+        assert first.end() == 0, first.said
+    assert second.code not in (0, 4, 5), second.err
+    assert "deploy" in second.err
+    assert str(first.process.pid) in second.err or "transfer" in second.err or "@" in second.err
+    for head in bench.lab.heads:
+        look(bench.site, head, (bench.new,))
+
+
+def test_two_operators_at_the_same_moment(bench: Bench) -> None:
+    with (
+        operator(bench.site, *bench.words(HEADS, bench.new)) as one,
+        operator(bench.site, *bench.words(HEADS, bench.new)) as other,
+    ):
+        codes = sorted((one.end(), other.end()))
+    assert codes[0] == 0, one.said + other.said
+    for head in bench.lab.heads:
+        look(bench.site, head, (bench.new,))
+
+
+# A full disk.
+
+
+@contextmanager
+def full(head: LabHead, left: int) -> Iterator[None]:
+    """Leave so many bytes of a head's disk."""
+    free = int(head.run("df", "-B1", "--output=avail", "/").stdout.split()[1])
+    head.run("fallocate", "-l", str(free - left), "/full")
+    try:
+        yield
+    finally:
+        head.run("rm", "-f", "/full")
+
+
+def test_a_full_disk_is_found_before_anything_is_pushed(bench: Bench) -> None:
+    made = bench.ballasted()
+    lone = bench.lab.heads[2]
+    with full(lone, 4 << 20):
+        done = bench.site.try_sealift(*bench.words(HEADS, made))
+    assert done.code == 6, done.err
+    assert lone.name in done.err
+    unmoved(bench)
+    bench.put(made)
+
+
+def test_a_disk_that_fills_while_it_is_pushed_to(bench: Bench) -> None:
+    made = bench.ballasted()
+    lone = bench.lab.heads[2]
+    with operator(bench.site, *bench.words(HEADS, made)) as running:
+        assert running.wait_for(lambda each: each.what == "pushing", PATIENCE), running.said
+        with full(lone, 1 << 20):
+            code = running.end(PATIENCE)
+    # The push may have been quicker than the disk was filled.
+    assert code in (0, 5, 6), running.said
+    for head in bench.lab.heads:
+        look(bench.site, head, (made,) if code == 0 else (bench.old,))
+    bench.put(made)
+
+
+# Host keys.
+
+
+def test_a_changed_host_key_stops_everything(bench: Bench, tmp_path: Path) -> None:
+    lone = bench.lab.heads[1]
+    kept = tmp_path / "keys"
+    shutil.copytree(lone.root / "etc/ssh", kept)
+    lone.change_host_keys()
+    try:
+        done = tried(bench)
+        assert done.code not in (0, 4, 5), done.err
+        assert lone.name in done.err
+        assert f"sealift trust {lone.name}" in done.err
+        unmoved(bench)
+        missing = tried(bench, "--allow-missing")
+        assert missing.code != 0, "a head that is not who it was is not one that is missing"
+        unmoved(bench)
+    finally:
+        for file in kept.glob("ssh_host_*"):
+            # Secrets are sealed for the head's keys, so it must have its own again.
+            private = "600" if file.suffix == "" else "644"
+            lone.run("sh", "-c", f"cat > /etc/ssh/{file.name}", input=file.read_bytes())
+            lone.run("chmod", private, f"/etc/ssh/{file.name}")
+        lone.run("systemctl", "restart", "ssh")
+    finishes(bench)
+
+
+# Services that are ill.
+
+
+@contextmanager
+def ill(heads: tuple[LabHead, ...], seconds: str) -> Iterator[None]:
+    """Let the new version live so long on some heads."""
+    for head in heads:
+        head.run("sh", "-c", f"echo {seconds} > {ILL}")
+    try:
+        yield
+    finally:
+        for head in heads:
+            head.run("rm", "-f", ILL)
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.8", "1.5"])
+def test_a_service_that_is_healthy_and_then_dies_takes_all_heads_back(
+    bench: Bench, seconds: str
+) -> None:
+    with ill(bench.lab.heads, seconds):
+        done = tried(bench)
+        assert done.code == 5, done.err
+        assert "alpha" in done.err
+        unmoved(bench)
+    finishes(bench)
+
+
+def test_one_ill_head_takes_all_back(bench: Bench) -> None:
+    with ill(bench.lab.heads[2:], "0.5"):
+        done = tried(bench)
+        assert done.code == 5, done.err
+        assert bench.lab.heads[2].name in done.err
+        unmoved(bench)
+    finishes(bench)
+
+
+def test_a_service_that_dies_later_is_seen(bench: Bench) -> None:
+    """The control: an illness that no check can foresee is let through, and status tells of it."""
+    with ill(bench.lab.heads[:1], "25"):
+        done = tried(bench)
+        assert done.code == 0, done.err
+    look(bench.site, bench.lab.heads[0], (bench.new,))
+
+
+# A head that is not there.
+
+
+@contextmanager
+def down(head: LabHead) -> Iterator[None]:
+    head.power_cut()
+    try:
+        yield
+    finally:
+        head.start()
+        head.wait_ssh()
+
+
+def test_a_head_that_is_down_is_refused_or_skipped_and_catches_up(bench: Bench) -> None:
+    one, two, lone = bench.lab.heads
+    with down(lone):
+        refused = tried(bench)
+        assert refused.code == 6, refused.err
+        assert lone.name in refused.err
+        assert "--allow-missing" in refused.err
+        for head in (one, two):
+            look(bench.site, head, (bench.old,))
+        skipped = tried(bench, "--allow-missing")
+        assert skipped.code == 0, skipped.err
+        assert lone.name in skipped.err
+        for head in (one, two):
+            look(bench.site, head, (bench.new,))
+        assert lone.name in bench.site.try_sealift("status", "--host", HEADS).out
+    look(bench.site, lone, (bench.old,))
+    skew = bench.site.try_sealift("status", "--host", HEADS)
+    assert skew.code != 0
+    assert "skew" in (skew.out + skew.err).lower()
+    finishes(bench)
+    even = bench.site.try_sealift("status", "--host", HEADS)
+    assert even.code == 0, even.out + even.err
+    assert "skew" not in (even.out + even.err).lower()
+
+
+# Controls of what all faults are judged by.
+
+
+def test_a_mixed_head_is_not_whole(bench: Bench) -> None:
+    """The control: services of one release under the name of another are found."""
+    head = bench.lab.heads[0]
+    profiles = f"{bench.site.store_dir.parent}/var/profiles"
+    bench.put(bench.new, head.name)
+    bench.put(bench.old, head.name)
+    rows = head.run("readlink", f"{profiles}/system").stdout.decode().strip()
+    links = head.run("find", profiles, "-name", "system-*-link", "-lname", bench.new.path)
+    other = links.stdout.decode().split()[0].rpartition("/")[2]
+    head.run("ln", "-sfn", other, f"{profiles}/system")
+    try:
+        assert current(bench.site, head) == bench.new.path
+        with pytest.raises(NotWholeError):
+            look(bench.site, head, (bench.old, bench.new))
+    finally:
+        head.run("ln", "-sfn", rows, f"{profiles}/system")
+    look(bench.site, head, (bench.old,))
+
+
+def test_a_damaged_store_is_not_whole(bench: Bench) -> None:
+    """The control: one byte of one file."""
+    head = bench.lab.heads[0]
+    file = f"{bench.old.path}/release.json"
+    saved = head.run("cat", file).stdout
+    head.run("sh", "-c", f"chmod u+w {file}; printf x >> {file}")
+    try:
+        with pytest.raises(NotWholeError, match="not clean"):
+            look(bench.site, head, (bench.old,))
+    finally:
+        head.run("sh", "-c", f"cat > {file}", input=saved)
+        head.run("chmod", "444", file)
+        head.run("touch", "-d", "@1", file)
+    look(bench.site, head, (bench.old,))
+
+
+def test_without_the_deadline_a_head_stays_where_it_was_left(bench: Bench) -> None:
+    """The control: with a deadline beyond the test's patience, nobody puts the head right."""
+    head = bench.lab.heads[0]
+    words = [word for word in bench.words(head.name, bench.new) if word != DEADLINE]
+    with operator(bench.site, *words, "600") as running:
+        assert running.wait_for(lambda each: each.what == "switched", PATIENCE), running.said
+        head.partition()
+        try:
+            with pytest.raises(NotWholeError, match="come to rest"):
+                look(bench.site, head, (bench.old, bench.new))
+        finally:
+            head.heal()
+            running.kill()
+    look(bench.site, head, (bench.old,))
