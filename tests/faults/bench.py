@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tests.lab.operator import Operator, operator
 from tests.faults.whole import Made, Versions, current, look
+from tests.lab.operator import Operator, operator
 from tests.lab.platform import HEADS
 
 if TYPE_CHECKING:

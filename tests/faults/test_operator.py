@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import Bench, on_each, shares
-from tests.lab.operator import operator
 from tests.faults.whole import look
+from tests.lab.operator import operator
 from tests.lab.platform import HEADS
 
 if TYPE_CHECKING:
-    from tests.lab.operator import Operator
     from tests.faults.whole import Made
     from tests.lab.head import LabHead
+    from tests.lab.operator import Operator
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
 MOMENTS = 100

@@ -16,9 +16,9 @@ from tests.faults.bench import Bench, on_each, shares
 from tests.lab.operator import operator
 
 if TYPE_CHECKING:
-    from tests.lab.operator import Operator
     from tests.faults.whole import Made
     from tests.lab.head import LabHead
+    from tests.lab.operator import Operator
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
 CUTS = 20
