@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})")
 class HeadSettings:
     """What the site's inventory says of a head, kept on the head itself.
 
-        `services` are those that it runs, the web server's name among them; None means all. `url` is
+    `services` are those that it runs, the web server's name among them; None means all. `url` is
     where browsers find it, `keep` how many generations `sealift gc` leaves. `state_dir` is the
     site's, which releases are built for.
     """
