@@ -105,7 +105,8 @@ def parse_set(answer: dict[str, Any]) -> dict[str, int]:
 def ruleset(names: Names, heads: int) -> str:
     """Write the rules: count what leaves each head, lose what a cut link carries, forward nothing.
 
-    Packets are counted before they are lost. Broadcast and link-local multicast stay on the link
+    Packets are counted before they are lost. From head to head they pass, also where the kernel
+    shows bridged packets to these chains (net.bridge.bridge-nf-call-iptables). Broadcast and link-local multicast stay on the link
     and are none of our business.
     """
     return f"""
@@ -130,8 +131,8 @@ table bridge {names.table} {{
 table inet {names.table} {{
   chain passing {{
     type filter hook forward priority -300; policy accept;
-    iifname "{names.bridge}" drop
-    oifname "{names.bridge}" drop
+    iifname "{names.bridge}" oifname != "{names.bridge}" drop
+    oifname "{names.bridge}" iifname != "{names.bridge}" drop
   }}
 }}
 """

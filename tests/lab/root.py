@@ -61,7 +61,7 @@ def root(*, tools: bool = False) -> Path:
 
 def digest(packages: tuple[str, ...]) -> str:
     """Name a recipe: packages and all that is changed after them."""
-    recipe = json.dumps([1, SUITE, packages, MASKED, DISABLED, FILES, OPERATOR])
+    recipe = json.dumps([2, SUITE, packages, MASKED, DISABLED, FILES, OPERATOR])
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
@@ -102,8 +102,8 @@ def _settle(top: Path) -> None:
     for unit in MASKED:
         _link("/dev/null", top / "etc/systemd/system" / unit)
     for unit in DISABLED:
-        for wanted in top.glob(f"etc/systemd/system/*.wants/{unit}"):
-            wanted.unlink()
+        for wants in top.glob("etc/systemd/system/*.wants"):
+            (wants / unit).unlink(missing_ok=True)
     _link("/lib/systemd/system/multi-user.target", top / "etc/systemd/system/default.target")
     wants = top / "etc/systemd/system/multi-user.target.wants"
     _link("/lib/systemd/system/systemd-networkd.service", wants / "systemd-networkd.service")
