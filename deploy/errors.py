@@ -203,6 +203,12 @@ class HeadLostError(HeadError):
     slug = "head-lost"
 
 
+class DisagreeError(HeadError):
+    """Heads that would not all do the same."""
+
+    slug = "heads-disagree"
+
+
 class FleetError(Error):
     """A rollout over several heads that did not come to its end.
 

@@ -29,6 +29,10 @@ class What(Enum):
     HEALTHY = "healthy"
     CONFIRMED = "confirmed"
     FAILED = "failed"
+    SENDING = "sending"
+    PUSHED = "pushed"
+    REVERTING = "reverting"
+    LOST = "lost"
     REVERTED = "reverted"
 
 
