@@ -208,7 +208,8 @@ def service(unit: Unit, head: Head, ports: dict[str, int]) -> str:
         f"{common(head, state)}"
         f"\n[Service]\nType={'notify' if unit.notify else 'exec'}\n"
         f"{sockets(unit.name) if unit.socket else ''}"
-        f"User={user(unit.name)}\nWorkingDirectory={spell(unit.cwd, bare)}\n"
+        f"User={user(unit.name)}\nSyslogIdentifier={unit.name}\n"
+        f"WorkingDirectory={spell(unit.cwd, bare)}\n"
         f"ExecStart={command}\n"
         f"TimeoutStartSec={max(ceil(unit.start_seconds), 1)}\n"
         f"{RUNNING}{joined(lines)}{HARDENING}"
@@ -235,8 +236,12 @@ def common(head: Head, *places: str) -> str:
 
 
 def sockets(name: str) -> str:
-    """Return the sockets that an instance takes over: the shared one, and one of its own."""
-    return f"Sockets=sealift-{name}.socket sealift-{name}-probe@%i.socket\n"
+    """Return the sockets that an instance takes over: the shared one, and one of its own.
+
+    A start sets whether they block, and for the old instance as well: an `accept` of it that lost
+    the race for a connection would hang, and with it every request of that worker.
+    """
+    return f"Sockets=sealift-{name}.socket sealift-{name}-probe@%i.socket\nNonBlocking=yes\n"
 
 
 def base_environment(name: str, home: str) -> dict[str, str]:
@@ -348,7 +353,7 @@ def nginx(path: str, head: Head) -> str:
         "[Unit]\nDescription=sealift: nginx (%i)\n"
         f"{common(head, head.var_dir)}"
         f"\n[Service]\nType=exec\n{sockets('nginx')}"
-        f"User={user('nginx')}\nEnvironment={setting(f'NGINX={passed}')}\n"
+        f"User={user('nginx')}\nSyslogIdentifier=nginx\nEnvironment={setting(f'NGINX={passed}')}\n"
         f"ExecStart={binary} {files}\n"
         f"ExecReload={binary} {files} -s reload\n"
         f"KillSignal=SIGQUIT\n{RUNNING}"
