@@ -32,7 +32,16 @@ CONNECT_TIMEOUT = 10
 """Seconds in which a host must answer, where the settings do not say."""
 
 _FORMAT = 2
-_PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring", "known_hosts")
+_PATHS = (
+    "store_dir",
+    "state_dir",
+    "recipes",
+    "locks",
+    "sources",
+    "keyring",
+    "known_hosts",
+    "ssh_config",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class Settings:
     parallel: int
     connect_timeout: int
     recovery: tuple[str, ...] = ()
+    ssh_config: Path | None = None
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -211,6 +221,7 @@ def _settings(
         parallel=said.get("parallel", PARALLEL),
         connect_timeout=said.get("connect_timeout", CONNECT_TIMEOUT),
         recovery=tuple(said.get("recovery", ())),
+        ssh_config=path("ssh_config", "") if "ssh_config" in paths else None,
     )
 
 

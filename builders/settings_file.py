@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from builders.fields import Node
 
-PATHS = ("store_dir", "state_dir", "recipes", "locks", "sources", "keyring", "known_hosts")
+PATHS = (
+    "store_dir",
+    "state_dir",
+    "recipes",
+    "locks",
+    "sources",
+    "keyring",
+    "known_hosts",
+    "ssh_config",
+)
 MIRRORS = ("pypi_index", "pypi_files", "npm", "nodejs", "debian", "debian_security")
 SANDBOX = ("on", "off")
 HOST_KINDS = ("local", "ssh")

@@ -186,7 +186,11 @@ class Inventory:
             InputError: the set cannot be read, is empty, or names what is not here.
         """
         text = wanted if isinstance(wanted, str) else ",".join(wanted)
-        return tuple(sorted(map(self.host, expand(text, self.groups)), key=_place))
+        return _in_place(map(self.host, expand(text, self.groups)))
+
+    def every(self) -> tuple[Host, ...]:
+        """Return all hosts, in the order of `select`."""
+        return _in_place(self.hosts.values())
 
     def gateway(self, text: str) -> Host:
         """Return the host that a gateway's text means: one of the inventory, or another.
@@ -259,6 +263,10 @@ def head(site: Site, store: LocalStore, name: str = DEFAULT) -> LocalHead:
         )
     settings = Settings(port=host.port or WEB_PORT, port_offset=host.port_offset)
     return LocalHead(store, site.state_dir, settings, name=name)
+
+
+def _in_place(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    return tuple(sorted(hosts, key=_place))
 
 
 def _place(host: Host) -> tuple[int, list[tuple[int, str]]]:

@@ -21,7 +21,7 @@ MOST = 10_000
 """Names in one set; a site has some hundreds."""
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62})\Z")
-_WRITTEN = re.compile(r"[a-zA-Z0-9.\-\[\],/@!&^_]{1,4096}\Z")
+_WRITTEN = re.compile(r"[a-zA-Z0-9.\-\[\],/@!&^_]{1,65536}\Z")
 _OPERATORS = re.compile(r"[,!&^](?![^\[]*\])")
 _GROUP = re.compile(r"@([A-Za-z0-9._-]*)")
 _RANGES = re.compile(r"\[([^\[\]]*)\]")

@@ -61,27 +61,27 @@ def connect(host: Host, settings: Ssh) -> Connection:
         InputError: what the inventory or the SSH configuration says cannot be used.
     """
     hops = route(host, settings)
-    return Connection(host, hops, settings, _opened(host, hops, settings))
+    return Connection(host, hops, settings, _opened(host.name, hops, settings))
 
 
-def host_keys(host: Host, settings: Ssh) -> tuple[HostKey, ...]:
-    """Ask a host for its public keys, one of each type, without trusting or logging in.
+def host_keys(hops: Sequence[Hop], settings: Ssh) -> tuple[HostKey, ...]:
+    """Ask the last hop for its public keys, one of each type, without trusting or logging in.
 
     Gateways on the way are held to their pinned keys.
 
     Raises:
         TransportError: as for `connect`.
     """
-    *before, last = route(host, settings)
-    gates = _opened(host, tuple(before), settings)
+    *before, last = hops
+    gates = _opened(last.name, before, settings)
     try:
-        asked = (_asked(last, types, gates, settings) for types in _KEY_TYPES)
-        with _translated(host, last, settings):
-            found = tuple(key for key in asked if key is not None)
+        with _translated(last.name, last, settings):
+            asked = [_asked(last, types, gates, settings) for types in _KEY_TYPES]
     finally:
         _close(gates)
+    found = tuple(key for key in asked if key is not None)
     if not found:
-        raise UnreachableError("the host has no key of a type that is known", where=host.name)
+        raise UnreachableError("the host has no key of a type that is known", where=last.name)
     return found
 
 
@@ -208,7 +208,7 @@ def _command(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
-def _opened(host: Host, hops: Sequence[Hop], settings: Ssh) -> tuple[fabric.Connection, ...]:
+def _opened(host: str, hops: Sequence[Hop], settings: Ssh) -> tuple[fabric.Connection, ...]:
     """Open the hops one after the other, each through the one before."""
     opened: list[fabric.Connection] = []
     try:
@@ -335,9 +335,9 @@ def _asked(
 
 
 @contextmanager
-def _translated(host: Host, hop: Hop, settings: Ssh) -> Iterator[None]:
+def _translated(host: str, hop: Hop, settings: Ssh) -> Iterator[None]:
     """Turn what paramiko raises into what an operator can act on."""
-    name = hop.name if hop.name == host.name else f"{host.name} (gateway {hop.name})"
+    name = host if hop.name == host else f"{host} (gateway {hop.name})"
     try:
         yield
     except TransportError:

@@ -24,6 +24,8 @@ COMMANDS = {
     "audit": "sealift.commands.inside:audit",
     "secret": "sealift.commands.secret:secret",
     "store": "sealift.commands.store:store",
+    "inventory": "sealift.commands.inventory:inventory",
+    "trust": "sealift.commands.trust:trust",
     "deploy": "sealift.commands.deploy:deploy",
     "rollback": "sealift.commands.deploy:rollback",
     "status": "sealift.commands.head:status",
