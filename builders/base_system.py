@@ -34,7 +34,7 @@ LARGEST = 64 << 20
 """Bytes of a status file; one of three thousand packages has 3 MB."""
 _DESTINATION = re.compile(r"(?:[a-z_][a-z0-9_.-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
 _NO_DPKG = 90
-_COMMAND = (
+SCRIPT = (
     f"test -f /{STATUS} || exit {_NO_DPKG}; "
     f"cat /{SYSTEM} 2>/dev/null; printf '\\000'; exec cat /{STATUS}"
 )
@@ -104,16 +104,26 @@ def capture_remote(destination: str, *, config: Path | None = None) -> BaseSyste
         raise InputError(f"{destination!r} is no host", expected=expected)
     argv = ["ssh", *(["-F", str(config)] if config else []), "-T", *_options()]
     try:
-        done = capture([*argv, "--", destination, f'sh -c "{_COMMAND}"'], timeout=TIMEOUT)
+        done = capture([*argv, "--", destination, f'sh -c "{SCRIPT}"'], timeout=TIMEOUT)
     except FileNotFoundError:
         hint = "apt-get install openssh-client"
         raise CaptureError("ssh is not installed", where=destination, hint=hint) from None
     except subprocess.TimeoutExpired:
         reason = f"the head said nothing more for {TIMEOUT:.0f} s"
         raise CaptureError(reason, where=destination) from None
-    if done.code:
-        raise _failure(destination, done.code, done.stderr)
-    return _parse(done.stdout, destination)
+    return heard(destination, done.code, done.stdout, done.stderr)
+
+
+def heard(destination: str, code: int, stdout: bytes, stderr: bytes) -> BaseSystem:
+    """Read what a head said to `SCRIPT`.
+
+    Raises:
+        CaptureError: if it could not be run, or the head has no dpkg.
+        StatusError: if its status file makes no sense.
+    """
+    if code:
+        raise _failure(destination, code, stderr)
+    return _parse(stdout, destination)
 
 
 def minimal(codename: str, settings: Settings) -> BaseSystem:

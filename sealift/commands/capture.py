@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from builders.base_system import BaseSystem
     from builders.settings import Settings
+    from deploy.inventory import Host
     from sealift.site import Location
 
 
@@ -33,8 +34,8 @@ def capture(
 ) -> None:
     """Write the base system of HOST to recipes/bases/HOST.status.
 
-    HOST is a host of kind `local` in sealift.yaml, which is this machine, or else a destination
-    of ssh, whose host key must be known. Only what apt decides by is kept.
+    HOST is a host of sealift.yaml, reached as the inventory says, or else a destination of ssh,
+    whose host key must be known to ssh. Only what apt decides by is kept.
     """
     settings = location.settings()
     base = host.rpartition("@")[2] if name is None else name
@@ -49,14 +50,32 @@ def _captured(
     host: str, settings: Settings, *, ssh_config: Path | None, release: str | None
 ) -> tuple[BaseSystem, str]:
     from builders.base_system import capture_local, capture_remote, minimal
+    from deploy.inventory import load
 
     if release is not None:
         _check_codename(release)
         return minimal(release, settings), f"sealift capture {host} --minimal {release}"
     said = f"sealift capture {host}"
-    if host in settings.hosts:
+    listed = load(settings).hosts.get(host)
+    if listed is None:
+        return capture_remote(host, config=ssh_config), said
+    if listed.local:
         return capture_local(), said
-    return capture_remote(host, config=ssh_config), said
+    return _over_ssh(listed, settings, ssh_config), said
+
+
+def _over_ssh(host: Host, settings: Settings, config: Path | None) -> BaseSystem:
+    """Ask a host of the inventory, on the same route as a deploy."""
+    from dataclasses import replace
+
+    from builders.base_system import SCRIPT, TIMEOUT, heard
+    from deploy.transport import connect
+    from sealift.hosts import ssh
+
+    using = replace(ssh(settings), config=config) if config else ssh(settings)
+    with connect(host, using) as connection:
+        ended = connection.run(["sh", "-c", SCRIPT], timeout=TIMEOUT, root=False)
+    return heard(host.name, ended.status, ended.stdout, ended.stderr.encode())
 
 
 def _check_codename(codename: str) -> None:
