@@ -155,7 +155,7 @@ def _pushed(stand: Stand, head: LabHead) -> float:
     """Deploy to a fresh head; the seconds in which it is pushed to."""
     words = ("deploy", "--host", head.name, "--yes", "--release", stand.before)
     with operator(stand.site, *words) as running:
-        began = running.wait_for(lambda each: each.what == "pushing", PATIENCE)
+        began = running.wait_for(lambda each: each.what == "plan", PATIENCE)
         ended = running.wait_for(lambda each: each.what == "pushed", PATIENCE)
         code = running.end(PATIENCE)
         if code != 0 or began is None or ended is None:

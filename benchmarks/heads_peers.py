@@ -71,7 +71,7 @@ class Plain:
             name = str(info.path).partition("-")[2]
             place = tree / (str(info.path) if name in taken else name)
             taken.add(name)
-            run(["cp", "-rl", "--preserve=links", store.real(info.path), place])
+            run(["cp", "-al", store.real(info.path), place])
         own = tree / SERVICE
         for name in ("logs", "database"):
             (own / name).unlink()

@@ -104,7 +104,7 @@ def test_a_disk_that_fills_while_it_is_pushed_to(bench: Bench) -> None:
     made = bench.ballasted()
     lone = bench.lab.heads[2]
     with operator(bench.site, *bench.words(HEADS, made)) as running:
-        assert running.wait_for(lambda each: each.what == "pushing", PATIENCE), running.said
+        assert running.wait_for(lambda each: each.what == "plan", PATIENCE), running.said
         with full(lone, 1 << 20):
             code = running.end(PATIENCE)
     # The push may have been quicker than the disk was filled.

@@ -25,8 +25,8 @@ PATIENCE = 120.0
 
 
 def pushing(told: Told) -> bool:
-    """Tell whether a push has begun to move bytes."""
-    return told.what == "pushing"
+    """Tell whether a push begins: the plan is told right before."""
+    return told.what == "plan"
 
 
 def pushed(told: Told) -> bool:

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.
 CUTS = 20
 PATIENCE = 120.0
 PHASES = {
-    "push": ("pushing", "pushed"),
+    "push": ("plan", "pushed"),
     "prepare": ("pushed", "prepared"),
     "switch": ("prepared", "switched"),
     "restart": ("switched", "healthy"),
