@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -100,11 +100,11 @@ class Settings:
     mirrors: Mirrors
     sandbox: str
     hosts: Mapping[str, HostSettings]
-    groups: Mapping[str, str]
-    roles: Mapping[str, tuple[str, ...]]
-    known_hosts: Path
-    parallel: int
-    connect_timeout: int
+    groups: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known_hosts: Path = Path("known_hosts")
+    parallel: int = PARALLEL
+    connect_timeout: int = CONNECT_TIMEOUT
     recovery: tuple[str, ...] = ()
     ssh_config: Path | None = None
 

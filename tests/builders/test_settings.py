@@ -45,7 +45,12 @@ def test_defaults(tmp_path: Path) -> None:
         keyring=Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
         mirrors=Mirrors(),
         sandbox="on",
-        hosts={"local": HostSettings("local", "local", 8080, 0)},
+        hosts={"local": HostSettings("local")},
+        groups={},
+        roles={},
+        known_hosts=tmp_path / "known_hosts",
+        parallel=8,
+        connect_timeout=10,
     )
 
 
@@ -67,6 +72,14 @@ mirrors:
 hosts:
   local: {port: 9000, port_offset: 1000}
   test:
+  head[1-3]: {user: root, key: ~/.ssh/id, roles: [web], priority: 5, sudo: never}
+  head1: {kind: ssh, address: 10.0.0.1, port: 2222, gateway: ops@jump}
+groups: {heads: "head[1-3]", all: ["@heads", test]}
+roles: {web: [nginx, portal]}
+known_hosts: keys/hosts
+ssh_config: ssh.conf
+parallel: 3
+connect_timeout: 4
 """,
     )
     assert found.store_dir == Path("/opt/sealift/store")
@@ -84,7 +97,18 @@ hosts:
     assert found.hosts == {
         "local": HostSettings("local", port=9000, port_offset=1000),
         "test": HostSettings("test"),
+        "head[1-3]": HostSettings(
+            "head[1-3]", user="root", key="~/.ssh/id", roles=("web",), priority=5, sudo="never"
+        ),
+        "head1": HostSettings(
+            "head1", kind="ssh", address="10.0.0.1", port=2222, gateway="ops@jump"
+        ),
     }
+    assert found.groups == {"heads": "head[1-3]", "all": "@heads,test"}
+    assert found.roles == {"web": ("nginx", "portal")}
+    assert found.known_hosts == tmp_path / "keys" / "hosts"
+    assert found.ssh_config == tmp_path / "ssh.conf"
+    assert (found.parallel, found.connect_timeout) == (3, 4)
 
 
 def test_locks_lie_below_the_recipes_that_are_named(tmp_path: Path) -> None:
@@ -176,7 +200,17 @@ WRONG = {
     "sandbox": ("sandbox: none\n", "1:10", "unknown sandbox mode 'none'", None),
     "no host": ("hosts: {}\n", "1:8", "there is no host", None),
     "host as a list": ("hosts: [local]\n", "1:8", "wrong type", None),
-    "host that is no name": ("hosts: {../x: {}}\n", "1:9", "no recipe name", None),
+    "host that is no name": ("hosts: {../x: {}}\n", "1:9", "'../x' is no host name", None),
+    "host that is a command": ("hosts: {$(id): {}}\n", "1:9", "is no host name", None),
+    "address that is a list": ("hosts: {a: {address: [x]}}\n", "1:22", "wrong type", None),
+    "sudo": ("hosts: {a: {sudo: maybe}}\n", "1:19", "unknown sudo of host", None),
+    "priority": ("hosts: {a: {priority: high}}\n", "1:23", "wrong type", None),
+    "role that is no name": ("hosts: {a: {roles: [../x]}}\n", "1:21", "no recipe name", None),
+    "group": ("groups: {heads: 'a;b'}\n", "1:17", "this is no set of hosts", None),
+    "group as a mapping": ("groups: {heads: {a: b}}\n", "1:17", "wrong type", None),
+    "services of a role": ("roles: {web: nginx}\n", "1:14", "wrong type", None),
+    "parallel": ("parallel: 0\n", "1:11", "out of range", None),
+    "connect timeout": ("connect_timeout: 0.5\n", "1:18", "wrong type", None),
     "kind of host": ("hosts: {a: {kind: remote}}\n", "1:19", "unknown kind of host", None),
     "port": ("hosts: {local: {port: 0}}\n", "1:23", "out of range", None),
     "port as text": ("hosts: {local: {port: http}}\n", "1:23", "wrong type", None),
