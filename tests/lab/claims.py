@@ -117,7 +117,8 @@ def _end(names: Names) -> None:
 
 def _kill_heads(names: Names) -> None:
     for at in names.run.glob("head*/disk"):
-        disk.lose_power(at)
+        with suppress(OSError):
+            disk.lose_power(at)
     cgroups.kill(names.cgroup)
 
 

@@ -44,13 +44,16 @@ def mount_over(lower: Path, disk: Path, at: Path) -> None:
 
 
 def lose_power(at: Path) -> None:
-    """Stop the file system mounted here, without a sync."""
-    with suppress(OSError):
-        descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
-        finally:
-            os.close(descriptor)
+    """Stop the file system mounted here, without a sync.
+
+    Raises:
+        OSError: if there is none that can be stopped so.
+    """
+    descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
+    finally:
+        os.close(descriptor)
 
 
 def mounts_below(folder: Path) -> list[Path]:

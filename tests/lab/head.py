@@ -82,9 +82,18 @@ class LabHead:
         return None
 
     def start(self) -> None:
-        """Switch the head on. Its packets are counted from nought, a cut link stays cut."""
+        """Switch the head on. Its packets are counted from nought, a cut link stays cut.
+
+        Raises:
+            LabError: if it is on: its disk in two machines at once would be the end of it.
+        """
+        end = time.monotonic() + 10
+        while cgroups.processes(self._cgroup):
+            if self.leader is not None or time.monotonic() > end:
+                raise LabError(f"{self.name} is on")
+            time.sleep(0.02)
+        self._put_away()
         self._mount()
-        network.forget_link(self.names, self.index)
         network.forget_packets(self.names, self.index)
         files = [str(file) for file in cgroups.make(self._cgroup)]
         with self.log.open("ab") as log:
@@ -95,7 +104,15 @@ class LabHead:
             )  # fmt: skip
 
     def power_cut(self) -> None:
-        """Take the head's power: link, disk and processes at once, and nothing is synced."""
+        """Take the head's power: link, disk and processes at once, and nothing is synced.
+
+        The link goes first, so that nobody hears from a head whose disk is gone.
+
+        Raises:
+            LabError: if it is off.
+        """
+        if not disk.mounts_below(self._at):
+            raise LabError(f"{self.name} is off")
         network.unplug(self.names, self.index)
         disk.lose_power(self._at / "disk")
         cgroups.kill(self._cgroup)
@@ -112,6 +129,12 @@ class LabHead:
                 return self.power_cut()
             time.sleep(0.02)
         return self._put_away()
+
+    def reboot(self) -> None:
+        """Switch the head off and on as an administrator does, and wait until it is back."""
+        self.stop()
+        self.start()
+        self.wait_ssh()
 
     def wait_ssh(self, seconds: float = 90.0) -> None:
         """Wait until the head lets its operators in.
@@ -161,6 +184,10 @@ class LabHead:
     def heal(self) -> None:
         """End the partition."""
         network.heal(self.names, self.index)
+
+    def throttle(self, rate: int | None) -> None:
+        """Let the head receive no more than `rate` bits per second until it loses power."""
+        network.throttle(self.names, self.index, rate)
 
     def freeze(self) -> None:
         """Hang the head: its kernel still answers, and nothing that runs in it does."""

@@ -19,7 +19,7 @@ from tests.lab.root import root
 from tests.lab.shell import LabError
 
 PROGRAMS = (
-    "mmdebstrap", "systemd-nspawn", "nft", "ip", "mount", "mkfs.ext4", "nsenter", "ssh",
+    "mmdebstrap", "systemd-nspawn", "nft", "ip", "tc", "mount", "mkfs.ext4", "nsenter", "ssh",
     "ssh-keygen",
 )  # fmt: skip
 _SYS_ADMIN = 21
@@ -144,8 +144,11 @@ def available() -> str | None:
         return f"a lab of heads needs {', '.join(missing)}"
     if not _capable():
         return "a lab of heads needs CAP_SYS_ADMIN"
-    if cgroups.unified() is None:
-        return "a lab of heads needs cgroup2"
+    hierarchy = cgroups.unified()
+    if hierarchy is None or not os.access(hierarchy, os.W_OK):
+        return "a lab of heads needs cgroup2, mounted to be written"
+    if not Path("/dev/loop-control").exists():
+        return "a lab of heads needs loop devices"
     return None
 
 

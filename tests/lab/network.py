@@ -63,6 +63,18 @@ def heal(names: Names, head: int) -> None:
     run("nft", "delete", "element", "bridge", names.table, "cut", element, check=False)
 
 
+def throttle(names: Names, head: int, rate: int | None) -> None:
+    """Let a head receive no more than `rate` bits per second, or None for all that comes."""
+    link = ("dev", names.link(head), "root")
+    if rate is None:
+        run("tc", "qdisc", "delete", *link, check=False)
+        return
+    # A bucket of 10 ms, but never smaller than the frames that segmentation offload makes.
+    burst = str(max(rate // 800, 70_000))
+    run("tc", "qdisc", "replace", *link, "tbf", "rate", f"{rate}bit", "burst", burst,
+        "latency", "400ms")  # fmt: skip
+
+
 def forget_packets(names: Names, head: int) -> None:
     """Count a head's outbound packets from nought."""
     run(
@@ -106,8 +118,8 @@ def ruleset(names: Names, heads: int) -> str:
     """Write the rules: count what leaves each head, lose what a cut link carries, forward nothing.
 
     Packets are counted before they are lost. From head to head they pass, also where the kernel
-    shows bridged packets to these chains (net.bridge.bridge-nf-call-iptables). Broadcast and link-local multicast stay on the link
-    and are none of our business.
+    shows bridged packets to these chains (net.bridge.bridge-nf-call-iptables). Broadcast and
+    link-local multicast stay on the link and are none of our business.
     """
     return f"""
 table bridge {names.table} {{

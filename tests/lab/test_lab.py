@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,13 @@ def lab(make_shared_lab: MakeLab) -> Lab:
 
 @pytest.fixture
 def head(lab: Lab) -> LabHead:
-    return lab.heads[0]
+    """Hand out a head that is on, also after a test that failed with it off."""
+    first = lab.heads[0]
+    if first.leader is None:
+        first.start()
+    first.heal()
+    first.wait_ssh()
+    return first
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:
@@ -106,8 +113,47 @@ def test_a_head_that_is_off_says_so(head: LabHead) -> None:
     head.power_cut()
     with pytest.raises(LabError, match="head1 is off"):
         head.run("true")
+    with pytest.raises(LabError, match="head1 is off"):
+        head.power_cut()
     head.start()
     head.wait_ssh()
+
+
+def test_a_head_that_is_on_is_not_started_again(head: LabHead) -> None:
+    with pytest.raises(LabError, match="head1 is on"):
+        head.start()
+    assert words(head.ssh("hostname")) == "head1"
+
+
+def test_a_head_that_switched_itself_off_starts_again(head: LabHead) -> None:
+    head.run("sh", "-c", "echo kept > /root/written-before")
+    head.run("systemctl", "poweroff", check=False)
+    gone_by = time.monotonic() + 30
+    while head.leader is not None and time.monotonic() < gone_by:
+        time.sleep(0.05)
+    head.start()
+    head.wait_ssh()
+    assert words(head.run("cat", "/root/written-before")) == "kept"
+
+
+def test_a_reboot_is_another_boot_of_the_same_machine(head: LabHead) -> None:
+    machine = words(head.run("cat", "/etc/machine-id"))
+    head.reboot()
+    assert words(head.run("cat", "/etc/machine-id")) == machine
+    assert words(head.run("journalctl", "--list-boots", "-q")).count("\n") >= 1
+
+
+def test_a_throttled_link_is_slow_until_it_is_not(head: LabHead) -> None:
+    data = bytes(2_000_000)
+    head.throttle(8_000_000)
+    began = time.monotonic()
+    head.ssh("sha256sum", input=data)
+    throttled = time.monotonic() - began
+    head.throttle(None)
+    began = time.monotonic()
+    head.ssh("sha256sum", input=data)
+    assert throttled > 1.5
+    assert time.monotonic() - began < throttled
 
 
 def test_an_operator_of_a_head_that_loses_power_hears_nothing_more(head: LabHead) -> None:
