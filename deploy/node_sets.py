@@ -25,7 +25,7 @@ _WRITTEN = re.compile(r"[a-zA-Z0-9.\-\[\],/@!&^_]{1,65536}\Z")
 _OPERATORS = re.compile(r"[,!&^](?![^\[]*\])")
 _GROUP = re.compile(r"@([A-Za-z0-9._-]*)")
 _RANGES = re.compile(r"\[([^\[\]]*)\]")
-_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?:/([0-9]{1,9}))?)?\Z")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?:/([1-9][0-9]{0,8}))?)?\Z")
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -84,23 +84,21 @@ def _check(text: str, written: str, groups: Mapping[str, str]) -> None:
         if name not in groups:
             have = ", ".join(f"@{each}" for each in sorted(groups)) or "none"
             raise _refuse(text, f"there is no group @{name}", got=f"there are: {have}")
+    ranges = [each for found in _RANGES.findall(written) for each in found.split(",")]
+    if not all(map(_RANGE.match, ranges)):
+        raise _refuse(text, "this is no set of hosts: a range is two numbers, as in [1-3]")
     if sum(map(_size, _OPERATORS.split(written))) > MOST:
         raise _refuse(text, f"the set has more than {MOST} names")
 
 
 def _size(pattern: str) -> int:
-    """Count the names of one pattern, before anything expands it; 1 if it is none."""
-    return prod(
-        sum(_length(each) for each in ranges.split(",")) for ranges in _RANGES.findall(pattern)
-    )
+    """Count the names of one pattern, before anything expands it."""
+    return prod(sum(map(_length, found.split(","))) for found in _RANGES.findall(pattern))
 
 
 def _length(text: str) -> int:
-    found = _RANGE.match(text)
-    if found is None:
-        return 1
-    first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
-    return max(1, (last - first) // max(1, step) + 1)
+    first, last, step = _RANGE.findall(text)[0]
+    return max(1, (int(last or first) - int(first)) // int(step or 1) + 1)
 
 
 def _refuse(
