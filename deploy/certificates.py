@@ -23,7 +23,7 @@ from deploy.errors import BadReleaseError, CertificateError, HeadError, SecretMi
 from deploy.events import Event, Observe, What
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from deploy.layout import Layout
@@ -92,15 +92,20 @@ def expiring(layout: Layout, release: Release) -> tuple[Expiry, ...]:
 
     One that is missing or cannot be read is refused by whatever next hands it to a service.
     """
+    services = release.services.values()
+    names = sorted({each.certificate for one in services for each in one.certificates})
+    return ending(release, {name: layout.secrets_dir / name for name in names})
+
+
+def ending(release: Release, files: Mapping[str, Path]) -> tuple[Expiry, ...]:
+    """Return which of these certificates, by name, have run out or soon will; only look."""
     if TOOL not in release.tools:
         return ()
     openssl = release.tools[TOOL].executable
-    services = release.services.values()
-    names = sorted({each.certificate for one in services for each in one.certificates})
     found = []
-    for name in names:
+    for name, file in files.items():
         with suppress(HeadError):
-            found.append(Expiry(name, _end(openssl, layout.secrets_dir / name)))
+            found.append(Expiry(name, _end(openssl, file)))
     return tuple(each for each in found if each.near)
 
 

@@ -55,4 +55,4 @@ def _is_routed(service: Service) -> bool:
 
 
 def _through_web(settings: Settings, path: str, body: str | None = None) -> Request:
-    return Request(Probe.HTTP, settings.address, settings.port, path, body)
+    return Request(Probe.HTTP, settings.address, settings.port, path, body, tls=settings.tls)

@@ -92,6 +92,15 @@ class Layout:
         return self.head_dir / "audit.jsonl"
 
     @property
+    def head_settings(self) -> Path:
+        """What the inventory says of a head that is reached over SSH."""
+        return self.head_dir / "settings.json"
+
+    def unit_record(self, number: int) -> Path:
+        """Return the file that says how well a generation's units are closed in."""
+        return self.records_dir / f"{number}.units.json"
+
+    @property
     def nginx_conf(self) -> Path:
         """The web server's configuration."""
         return self.run_dir / "nginx.conf"

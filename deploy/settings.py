@@ -9,14 +9,16 @@ from dataclasses import dataclass
 class Settings:
     """Settings of a head; seconds throughout.
 
-    `port` is the web server's; `port_offset` is added to every service's own. A service is
-    healthy after `probes` good answers in a row; each answer must come within `probe_timeout`.
-    A process that has just begun must go on answering for `settle_seconds`.
+    `port` is the web server's, which is asked with `tls` where that is set; `port_offset` is added
+    to every service's own. A service is healthy after `probes` good answers in a row; each answer
+    must come within `probe_timeout`. A process that has just begun must go on answering for
+    `settle_seconds`.
     """
 
     port: int = 8080
     port_offset: int = 0
     address: str = "127.0.0.1"
+    tls: bool = False
     start_seconds: int = 1
     stop_seconds: int = 10
     probes: int = 3
