@@ -18,6 +18,8 @@ CACHE = "/var/cache/sealift-nginx"
 ECHO = "/.well-known/sealift"
 """Answers with the digest of the configuration that is loaded."""
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+TRIES = 3
+"""How often a request is handed to a service that closes the connection unheard."""
 CREDENTIALS = f"{RUN}/credentials/nginx"
 REVISION = "@revision@"
 """Stands for the digest in the text that the digest is made of."""
@@ -31,7 +33,7 @@ user {user};
 worker_processes auto;
 worker_shutdown_timeout 30s;
 pid /run/sealift-nginx/{instance}/nginx.pid;
-error_log stderr warn;
+error_log stderr error;
 events {{
     worker_connections 4096;
 }}
@@ -148,11 +150,14 @@ def redirect(head: Head, echo: str) -> str:
 def upstream(name: str, port: int) -> str:
     """Return where one service is reached.
 
-    It is named twice because nginx tries each name once: a connection that an instance closed as it
-    ended is tried again, which the next instance takes.
+    It is named more than once because nginx tries each name once: a request that an instance did
+    not take as it ended is tried again, which the next instance answers. Idle connections are given
+    up before a service does so, which would race with the next request on them: gunicorn keeps
+    them for two seconds, unless told otherwise, and for as long when it is being stopped.
     """
-    server = f"        server 127.0.0.1:{port} max_fails=0;\n"
-    return f"    upstream sealift_{name} {{\n{server}{server}        keepalive 16;\n    }}\n"
+    server = f"        server 127.0.0.1:{port} max_fails=0;\n" * TRIES
+    kept = "        keepalive 16;\n        keepalive_timeout 1s;\n"
+    return f"    upstream sealift_{name} {{\n{server}{kept}    }}\n"
 
 
 def quote(text: str) -> str:
