@@ -10,21 +10,22 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploy.errors import HeadLostError
 from deploy.report import changes_from_json, error_from_json, event_from_json
+from deploy.ssh_errors import TransportError
+from store.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from deploy.events import Observe
+    from deploy.orders import Order
     from deploy.services import Changes
-    from store.errors import Error
 
 TICK = 1.0
 """Seconds after which a reader that hears nothing looks whether anybody still listens."""
@@ -32,6 +33,8 @@ PREPARE_SECONDS = 300.0
 BACK_SECONDS = 300.0
 """How long a head may take to prepare, and to go back; both start and check services."""
 CONFIRM_SECONDS = 30.0
+FAREWELL = 10.0
+"""Seconds that a head gets to let go."""
 MOST = 10_000_000
 """Bytes in one line that a head may say."""
 
@@ -39,13 +42,14 @@ MOST = 10_000_000
 class Phase(Enum):
     """Where a head stands in a session, as far as we were told."""
 
-    OPEN = "untouched"
+    OPEN = "open"
+    PREPARING = "preparing"
     PREPARED = "prepared"
     SWITCHING = "switching"
     HEALTHY = "healthy"
     CONFIRMING = "confirming"
     CONFIRMED = "confirmed"
-    REVERTED = "went back"
+    REVERTED = "reverted"
     STRANDED = "stranded"
     REFUSED = "refused"
     LOST = "lost"
@@ -57,6 +61,7 @@ ENDS = {
     "stranded": Phase.STRANDED,
     "refused": Phase.REFUSED,
 }
+UNTOUCHED = frozenset({Phase.OPEN, Phase.PREPARING, Phase.PREPARED, Phase.REFUSED})
 TOUCHED = frozenset({Phase.SWITCHING, Phase.HEALTHY, Phase.CONFIRMING})
 """Where the connection's loss leaves open what the head runs."""
 
@@ -72,35 +77,17 @@ class Channel(Protocol):
         """Give its lines, and None after `timeout` seconds without one, until it has ended."""
         ...
 
+    def end(self) -> None:
+        """End the program's input; what it still says can be read."""
+        ...
+
     def close(self) -> None:
         """End the program's input, and let go of it."""
         ...
 
-    def status(self) -> int | None:
-        """Return its exit status, if it has ended."""
+    def status(self, timeout: float = 5.0) -> int | None:
+        """Return its exit status, which may come some seconds after its last line."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a head is to prepare."""
-
-    action: str
-    by: str
-    deadline: float
-    release: str | None = None
-    to: int | None = None
-    head: Mapping[str, Any] | None = None
-    secrets: Mapping[str, str] | None = field(default=None, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record that the head reads; what is not said stays as the head has it."""
-        record: dict[str, Any] = {"do": "prepare", "action": self.action}
-        record |= {"by": self.by, "deadline": self.deadline}
-        if self.action == "rollback":
-            record["to"] = self.to
-        said = {"release": self.release, "head": self.head, "secrets": self.secrets}
-        return record | {key: value for key, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +119,9 @@ class Session:
         self.phase = Phase.OPEN
         self.prepared: Prepared | None = None
         self.error: Error | None = None
+        self.holds = False
+        """Whether the head has said anything that is no refusal: then it holds its lock."""
+        self._first: Callable[[], None] | None = None
         self._channel = channel
         self._observe = observe
         self._said: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
@@ -140,6 +130,15 @@ class Session:
         self._listener = threading.Thread(target=self._listen, name=f"listen-{head}", daemon=True)
         self._listener.start()
 
+    @property
+    def untouched(self) -> bool:
+        """Whether the head was not told to change anything."""
+        return self.phase in UNTOUCHED
+
+    def when_locked(self, call: Callable[[], None]) -> None:
+        """Call at the head's first word, or when there will be none; asked before `prepare`."""
+        self._first = call
+
     def prepare(self, order: Order) -> Prepared:
         """Let the head do all that can fail; it holds its lock from here on.
 
@@ -147,6 +146,7 @@ class Session:
             Error: the head refuses, and says why; nothing was touched.
             HeadLostError: it does not answer any more.
         """
+        self.phase = Phase.PREPARING
         self._send(order.to_json())
         said = self._await("prepared", PREPARE_SECONDS)
         self.prepared = _prepared(said)
@@ -168,9 +168,20 @@ class Session:
 
     def alive(self) -> None:
         """Tell the head that somebody is there; its deadline begins anew."""
-        if self.phase in TOUCHED or self.phase is Phase.PREPARED:
-            with suppress(HeadLostError):
+        if self.phase in TOUCHED or self.phase in (Phase.PREPARING, Phase.PREPARED):
+            with suppress(Error):
                 self._send({"do": "alive"})
+
+    def poll(self) -> None:
+        """Look whether a head that is healthy has changed its mind since.
+
+        Raises:
+            Error: it went back, and says why.
+            HeadLostError: it is not there any more.
+        """
+        with suppress(queue.Empty):
+            while True:
+                self._took(self._said.get_nowait(), "")
 
     def confirm(self) -> None:
         """Let the head keep what it runs.
@@ -196,41 +207,49 @@ class Session:
 
     def stop(self) -> None:
         """Ask the head to go back, without waiting; whoever waits for it is told."""
-        with suppress(HeadLostError):
+        with suppress(Error):
             self._send({"do": "back"})
 
     def close(self) -> None:
         """Let go of the head: before the switch it lets go too, after it it goes back."""
+        self._channel.end()
+        # Until it has let go of its lock, the next command would be refused.
+        self._listener.join(FAREWELL)
         self._closed.set()
         self._channel.close()
-        self._listener.join(TICK * 5)
 
     def _send(self, record: Mapping[str, Any]) -> None:
         try:
             with self._sending:
                 self._channel.send(json.dumps(record).encode() + b"\n")
-        except OSError as error:
+        except (OSError, TransportError) as error:
             raise self._lost(f"the connection broke: {error}") from error
 
     def _await(self, wanted: str, patience: float) -> Mapping[str, Any]:
-        """Return the record that says `wanted`; any end of another kind is an error."""
-        until = time.monotonic() + patience
+        """Return the record that says `wanted`, with no more than `patience` seconds of silence."""
         while True:
             try:
-                record = self._said.get(timeout=max(0.0, until - time.monotonic()))
+                record = self._said.get(timeout=patience)
             except queue.Empty:
                 raise self._lost(f"nothing was heard for {patience:.0f} s") from None
-            if record is None:
-                raise self._lost("the connection broke")
-            said = record.get("say")
-            if said == "event":
-                self._tell(record)
-                until = time.monotonic() + patience
-            elif said == wanted:
-                self.phase = ENDS.get(wanted, self.phase)
-                return record
-            elif said in ENDS:
-                raise self._ended(record)
+            if self._took(record, wanted):
+                return record or {}
+
+    def _took(self, record: Mapping[str, Any] | None, wanted: str) -> bool:
+        """Take one record; tell whether it is the wanted one. Any other end is an error."""
+        if record is None:
+            # Whoever asks again gets the same answer.
+            self._said.put(None)
+            raise self._lost("the connection broke")
+        said = record.get("say")
+        if said == "event":
+            self._tell(record)
+        elif said == wanted:
+            self.phase = ENDS.get(wanted, self.phase)
+            return True
+        elif said in ENDS:
+            raise self._ended(record)
+        return False
 
     def _ended(self, record: Mapping[str, Any]) -> Error:
         self.phase = ENDS[record["say"]]
@@ -238,8 +257,8 @@ class Session:
         return self.error
 
     def _lost(self, reason: str) -> HeadLostError:
-        # An end that we were told of stays; what comes after it is only the connection's.
-        if self.phase not in ENDS.values():
+        # What was not touched, or has come to an end that we were told of, stays as it is.
+        if self.phase in TOUCHED:
             self.phase = Phase.LOST
         self.error = HeadLostError(f"{self.head}: {reason}", where=self.head, got=self._last())
         return self.error
@@ -253,6 +272,10 @@ class Session:
         if event is not None:
             self._observe(event)
 
+    def _called(self) -> None:
+        if self._first is not None:
+            self._first()
+
     def _listen(self) -> None:
         """Put what the head says in the queue, and None at the end."""
         try:
@@ -261,10 +284,13 @@ class Session:
                     break
                 record = None if line is None else _record(line)
                 if record is not None:
+                    self.holds = self.holds or record.get("say") not in ENDS
+                    self._called()
                     self._said.put(record)
-        except OSError:
+        except (OSError, TransportError):
             pass
         finally:
+            self._called()
             self._said.put(None)
 
 

@@ -34,15 +34,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What has to be sent to a head. Sizes in bytes, unpacked.
+    """What has to be sent to a head at most: files that it has already are not sent again.
 
-    `exact` tells whether the head was asked, or what it has is known from its generations.
+    Sizes in bytes, unpacked and before compression.
     """
 
     paths: int
     size: int
     files: int
-    exact: bool
     bootstrap: bool = False
     """Whether the head has no agent yet, so that it comes first."""
 
@@ -76,9 +75,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a deploy is going to do; `release` is a store path."""
+    """What a rollout is going to do; `release` is a store path, or None for a rollback."""
 
-    release: str
+    action: str
+    release: str | None
     heads: tuple[HeadPlan, ...]
     absent: tuple[Absent, ...]
     canary: str | None

@@ -13,9 +13,10 @@ from deploy import fit
 from store.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from deploy.facts import Facts
+    from deploy.planning import Load
     from deploy.release import Release
 
 MACHINE = "x86_64"
@@ -33,15 +34,13 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a release asks of a head. Sizes in bytes."""
+    """What is asked of a head: of a rollback nothing but that it stands by."""
 
-    release: Release
+    release: Release | None
     store_dir: str
     ports: Mapping[int, str]
     """Port → service."""
-    size: int
-    """What the head lacks, unpacked."""
-    files: int
+    load: Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,12 @@ class Row:
     refusal: Refusal | None = None
 
 
-def examine(head: str, facts: Facts, needs: Needs) -> tuple[Row, ...]:
-    """Return the answers to all questions, in a fixed order."""
-    return tuple(
-        replace(ask(head, facts, needs), question=question) for question, ask in QUESTIONS.items()
-    )
+def examine(
+    head: str, facts: Facts, needs: Needs, questions: Iterable[str] | None = None
+) -> tuple[Row, ...]:
+    """Return the answers to `questions`, by default to all, in a fixed order."""
+    wanted = QUESTIONS if questions is None else questions
+    return tuple(replace(QUESTIONS[each](head, facts, needs), question=each) for each in wanted)
 
 
 def refusals(rows: tuple[Row, ...]) -> tuple[Refusal, ...]:
@@ -93,6 +93,8 @@ def _system(_head: str, facts: Facts, _needs: Needs) -> Row:
 def _glibc(head: str, facts: Facts, needs: Needs) -> Row:
     there = facts.glibc or fit.UNTOLD
     answer = facts.glibc or "unknown"
+    if needs.release is None:
+        return _row(answer)
     try:
         fit.check(needs.release, there, where=head)
     except Error as error:
@@ -122,7 +124,7 @@ def _login(_head: str, facts: Facts, _needs: Needs) -> Row:
 
 
 def _disk(_head: str, facts: Facts, needs: Needs) -> Row:
-    wanted = MARGIN * needs.size
+    wanted = MARGIN * needs.load.size
     answer = f"{_amount(facts.disk)} free, {_amount(wanted)} needed"
     if facts.readonly:
         hint = "mount it writable, or set another store_dir"
@@ -135,7 +137,7 @@ def _disk(_head: str, facts: Facts, needs: Needs) -> Row:
 def _inodes(_head: str, facts: Facts, needs: Needs) -> Row:
     if facts.inodes is None:
         return _row("as many as needed")
-    wanted = MARGIN * needs.files + SPARE_INODES
+    wanted = MARGIN * needs.load.files + SPARE_INODES
     answer = f"{facts.inodes:,} free" if facts.inodes < 10 * wanted else "plenty"
     if facts.inodes < wanted:
         return _row(answer, f"{wanted - facts.inodes:,} inodes are missing", _room(needs))
@@ -173,7 +175,8 @@ def _lock(_head: str, facts: Facts, _needs: Needs) -> Row:
 def _generation(_head: str, facts: Facts, needs: Needs) -> Row:
     if facts.current is None or facts.path is None:
         return _row("none")
-    same = " (this release)" if facts.path == str(needs.release.path) else ""
+    wanted = None if needs.release is None else str(needs.release.path)
+    same = " (this release)" if facts.path == wanted else ""
     return _row(f"{facts.current}, {short(facts.path)}{same}")
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "store": "sealift.commands.store:store",
     "inventory": "sealift.commands.inventory:inventory",
     "trust": "sealift.commands.trust:trust",
+    "plan": "sealift.commands.deploy:plan",
     "deploy": "sealift.commands.deploy:deploy",
     "rollback": "sealift.commands.deploy:rollback",
     "status": "sealift.commands.head:status",

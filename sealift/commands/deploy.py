@@ -1,38 +1,104 @@
-"""`sealift deploy` and `sealift rollback`: change what a head runs."""
+"""`sealift plan`, `sealift deploy` and `sealift rollback`: change what heads run."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from sealift import options
 from sealift.options import as_json, host, yes
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from deploy.activate import Outcome
     from deploy.events import Event
     from deploy.head import LocalHead
-    from sealift.site import Location
+    from deploy.inventory import Host
+    from deploy.planning import Plan
+    from deploy.release import Release
+    from deploy.rolling import Outcome as Rolled
+    from sealift.site import Location, Site
+
+release_option = click.option(
+    "--release", metavar="NAME|PATH", help="Another than the newest that was built."
+)
 
 
 @click.command()
 @host
-@click.option("--release", metavar="NAME|PATH", help="Another than the newest that was built.")
+@release_option
+@options.canary
+@options.batch
+@options.deadline
+@options.allow_missing
+@as_json
+@click.pass_obj
+def plan(
+    location: Location,
+    /,
+    host: str | None,
+    *,
+    release: str | None,
+    as_json: bool,
+    **wanted: Any,  # noqa: ANN401 - what the options give
+) -> int:
+    """Show what a deploy would do: checks, bytes, restarts and why, refusals. Changes nothing.
+
+    Exits with 6 if a head cannot take the release.
+    """
+    from sealift import fleet
+
+    with location.open() as site:
+        hosts = fleet.chosen(site.settings, host)
+        if hosts is None:
+            raise InputError("there is nothing to plan on this machine", hint="sealift deploy")
+        wish = fleet.wish(site, hosts, fleet.release(site, release), wanted)
+        with fleet.reaching(site.settings, hosts) as heads:
+            found = fleet.plan(heads, wish)
+    _show(found, as_json=as_json)
+    return REFUSED if found.refused else 0
+
+
+@click.command()
+@host
+@release_option
+@options.canary
+@options.batch
+@options.deadline
+@options.allow_missing
 @yes
 @as_json
 @click.pass_obj
 def deploy(
-    location: Location, host: str | None, *, release: str | None, yes: bool, as_json: bool
+    location: Location,
+    /,
+    host: str | None,
+    *,
+    release: str | None,
+    yes: bool,
+    as_json: bool,
+    **wanted: Any,  # noqa: ANN401 - what the options give
 ) -> None:
-    """Put the built release on a head: prepare, switch, restart what changed, check, confirm."""
+    """Put the built release on heads: prepare, switch, restart what changed, check, confirm.
+
+    On several heads everything that can fail is done everywhere before one of them switches. If
+    one fails, all go back. Exits with 6 if nothing was touched, 5 if all went back, 4 if heads
+    differ.
+    """
     from deploy.activate import deploy as put
+    from sealift import fleet
 
     with location.open() as site:
+        hosts = fleet.chosen(site.settings, host)
+        if hosts is not None:
+            found = fleet.release(site, release)
+            _roll(site, hosts, found, wanted, yes=yes, as_json=as_json)
+            return
         head = site.head(host)
         path = site.store.real(site.path(release or site.release()))
         _ask(f"Deploy {path.name} to {head.name}?", yes=yes)
@@ -43,20 +109,42 @@ def deploy(
 @click.command()
 @host
 @click.option("--to", type=click.IntRange(min=1), metavar="N", help="A generation; see history.")
+@options.canary
+@options.batch
+@options.deadline
+@options.allow_missing
 @yes
 @as_json
 @click.pass_obj
 def rollback(
-    location: Location, host: str | None, *, to: int | None, yes: bool, as_json: bool
+    location: Location,
+    /,
+    host: str | None,
+    *,
+    to: int | None,
+    yes: bool,
+    as_json: bool,
+    **wanted: Any,  # noqa: ANN401 - what the options give
 ) -> None:
-    """Run the generation before the current one again, or the one that --to names."""
+    """Run the generation before the current one again, or the one that --to names.
+
+    Several heads go back together or not at all, as with deploy.
+    """
     from deploy.activate import rollback as back
+    from sealift import fleet
 
     with location.open() as site:
+        hosts = fleet.chosen(site.settings, host)
+        if hosts is not None:
+            _roll(site, hosts, None, {"to": to, **wanted}, yes=yes, as_json=as_json)
+            return
         head = site.head(host)
         _ask(f"Roll {head.name} back?", yes=yes)
         outcome = back(head, to, observe=telling(as_json=as_json))
         _tell(outcome, head, as_json=as_json)
+
+
+REFUSED = 6
 
 
 def telling(*, as_json: bool) -> Callable[[Event], None]:
@@ -72,18 +160,126 @@ def telling(*, as_json: bool) -> Callable[[Event], None]:
     return tell
 
 
-def _ask(question: str, *, yes: bool) -> None:
+def telling_of(*, as_json: bool) -> Callable[[str, Event], None]:
+    """Return an observer that shows what each of several heads does."""
+
+    def tell(head: str, event: Event) -> None:
+        if as_json:
+            record = {"event": event.what.value, "name": event.name, "detail": event.detail}
+            click.echo(json.dumps({"head": head or None, **record}))
+            return
+        about = "" if event.name == head else event.name
+        line = f"{head or 'all':<10} {event.what.value:<10} {about:<26} {event.detail}"
+        click.echo(line.rstrip(), err=True)
+
+    return tell
+
+
+def _roll(
+    site: Site,
+    hosts: Sequence[Host],
+    release: Release | None,
+    wanted: dict[str, Any],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Change several heads, or one that is another machine."""
+    from deploy.node_sets import fold
+    from sealift import fleet
+
+    if not yes:
+        _check_somebody_is_here()
+    wish = fleet.wish(site, hosts, release, wanted)
+    question = f"{'Roll back' if release is None else 'Deploy to'} {fold(h.name for h in hosts)}?"
+
+    def show(plan: Plan) -> None:
+        _show(plan, as_json=as_json, err=True)
+
+    with fleet.reaching(site.settings, hosts) as heads:
+        outcome = fleet.roll(
+            heads,
+            wish,
+            show=show,
+            agree=lambda: _agreed(question, yes=yes),
+            tell=telling_of(as_json=as_json),
+        )
+        urls = {head.name: head.url for head in heads}
+    _rolled(outcome, urls, as_json=as_json)
+
+
+def _show(plan: Plan, *, as_json: bool, err: bool = False) -> None:
+    from sealift import plan_view
+
+    if as_json:
+        click.echo(json.dumps(plan_view.record(plan)))
+        return
+    for line in plan_view.lines(plan):
+        click.echo(line, err=err)
+
+
+def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
+    """Say what each head did; where they did the same, once."""
+    from sealift.fold import fold
+
+    done = {name: _touched(each.changes) for name, each in outcome.healthy.items()}
+    if as_json:
+        heads = {
+            name: {
+                "generation": each.generation,
+                "started": each.changes.started,
+                "restarted": each.changes.restarted,
+                "stopped": each.changes.stopped,
+                "reloaded": each.changes.reloaded,
+                "seconds": round(each.seconds, 3),
+                "url": urls[name] or None,
+            }
+            for name, each in outcome.healthy.items()
+        }
+        missing = [each.head for each in outcome.plan.absent]
+        record = {"event": "done", "heads": heads, "missing": missing}
+        click.echo(json.dumps(record | {"seconds": round(outcome.seconds, 3)}))
+        return
+    numbers = {name: f"generation {each.generation}" for name, each in outcome.healthy.items()}
+    for names, _, (number, what) in fold({n: (numbers[n], done[n]) for n in done}):
+        click.echo(f"{names}: {number}: {what}", err=True)
+    for absent in outcome.plan.absent:
+        hint = f"sealift deploy --host {absent.head}"
+        click.echo(f"{absent.head}: missing, and behind until {hint}", err=True)
+    click.echo(f"done in {outcome.seconds:.1f} s", err=True)
+    for name in done:
+        if urls[name]:
+            click.echo(urls[name])
+
+
+def _touched(changes: Any) -> str:  # noqa: ANN401 - deploy.services.Changes, loaded late
+    touched = (*changes.started, *changes.restarted, *changes.stopped)
+    return ", ".join(touched) or "nothing had to be restarted"
+
+
+def _agreed(question: str, *, yes: bool) -> bool:
     """Ask on a terminal; elsewhere only `--yes` will do."""
     if yes:
-        return
+        return True
+    _check_somebody_is_here()
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        return False
+
+
+def _check_somebody_is_here() -> None:
     if not sys.stdin.isatty():
         raise InputError("nobody is here to confirm", hint="pass --yes")
-    click.confirm(question, abort=True, err=True)
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    if not _agreed(question, yes=yes):
+        raise click.Abort
 
 
 def _tell(outcome: Outcome, head: LocalHead, *, as_json: bool) -> None:
     changes = outcome.changes
-    touched = (*changes.started, *changes.restarted, *changes.stopped)
     if as_json:
         record = {
             "event": "done",
@@ -98,6 +294,6 @@ def _tell(outcome: Outcome, head: LocalHead, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(record))
         return
-    what = ", ".join(touched) or "nothing had to be restarted"
+    what = _touched(changes)
     click.echo(f"generation {outcome.generation} in {outcome.seconds:.1f} s: {what}", err=True)
     click.echo(head.url)

@@ -1,0 +1,402 @@
+"""One head as the operator reaches it: facts, what it lacks, the push, the session, its commands.
+
+`deploy.transport` is the door to the other machine; here is what is said through it. What several
+heads do together is for `deploy.rolling`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from deploy import facts as head_facts
+from deploy.dialogue import Session
+from deploy.errors import HeadError, HeadLostError
+from deploy.planning import Load
+from deploy.report import error_from_json
+from store import bootstrap
+from store.send import send
+from store.wire import CutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from deploy.dialogue import Channel
+    from deploy.events import Observe
+    from deploy.facts import Facts
+    from deploy.inventory import Host
+    from deploy.release import Release
+    from store.info import PathInfo
+    from store.local import LocalStore
+    from store.send import Progress, Sent
+
+FACTS_SECONDS = 60.0
+COMMAND_SECONDS = 300.0
+ANSWER_SECONDS = 10.0
+POLL = 1.0
+SETTLE_MARGIN = 30.0
+"""Seconds beyond its deadline that a lost head gets to have gone back: it looks every ten."""
+
+
+class Ended(Protocol):
+    """A command on a head that has ended."""
+
+    @property
+    def status(self) -> int:
+        """Its exit status."""
+        ...
+
+    @property
+    def stdout(self) -> bytes:
+        """What it wrote."""
+        ...
+
+    @property
+    def stderr(self) -> str:
+        """What it said besides."""
+        ...
+
+
+class Data(Protocol):
+    """A program on a head, with streams of bytes both ways."""
+
+    @property
+    def reader(self) -> BinaryIO:
+        """What it writes."""
+        ...
+
+    @property
+    def writer(self) -> BinaryIO:
+        """What it reads."""
+        ...
+
+    def status(self, timeout: float = 30.0) -> int:
+        """End its input, wait for its end, and return its exit status."""
+        ...
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        ...
+
+
+class Link(Protocol):
+    """A connection to a head: `deploy.transport`'s, and a fake's. Arguments are never a shell's."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",  # noqa: A002 - as subprocess calls it
+        timeout: float,
+        root: bool = True,
+    ) -> Ended:
+        """Run a command."""
+        ...
+
+    def script(
+        self, text: str, args: Sequence[str] = (), *, timeout: float, root: bool = True
+    ) -> Ended:
+        """Run a script of sh."""
+        ...
+
+    def channel(self, argv: Sequence[str], *, root: bool = True) -> Channel:
+        """Begin a command that speaks in lines."""
+        ...
+
+    def data(self, argv: Sequence[str], *, root: bool = True) -> AbstractContextManager[Data]:
+        """Begin a command that speaks in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things lie on every head of a site: the store's directory enters each path."""
+
+    store_dir: Path
+
+    @property
+    def var_dir(self) -> Path:
+        """The folder of profiles and of the head's own files."""
+        return self.store_dir.parent / "var"
+
+    @property
+    def agent(self) -> str:
+        """The program that a deployed head is looked after with."""
+        return str(self.var_dir / "profiles" / "system" / "bin" / "sealift")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a head runs, asked of it afterwards."""
+
+    generation: int | None
+    release: str | None
+
+
+class RemoteHead:
+    """One head. Its methods are called by one thread at a time, but for `halt`."""
+
+    def __init__(self, host: Host, dial: Callable[[Host], Link], place: Place) -> None:
+        self.host = host
+        self.name = host.name
+        self.place = place
+        self.facts: Facts | None = None
+        self.session: Session | None = None
+        self.url = ""
+        """Where browsers find the platform there, once that is known."""
+        self._dial = dial
+        self._link: Link | None = None
+        self._data: Data | None = None
+        self._halted = False
+
+    def look(self, release: Release | None, ports: Collection[int] = ()) -> Facts:
+        """Ask the head what it is; connects where that was not done.
+
+        Raises:
+            Error: it cannot be reached, does not let us in, or does not answer as it should.
+        """
+        agent = "" if release is None else agent_of(release)
+        where = (str(self.place.store_dir), str(self.place.var_dir))
+        args = head_facts.ask(*where, agent, sorted(ports))
+        began = time.time()
+        done = self._reached().script(head_facts.SCRIPT, args, timeout=FACTS_SECONDS)
+        try:
+            text = done.stdout.decode("utf-8", "replace")
+            self.facts = head_facts.parse(text, began=began, ended=time.time())
+        except head_facts.BadFactsError as error:
+            reason = f"{self.name} does not answer as a shell does"
+            got = (done.stderr.strip() or str(error))[-400:]
+            raise HeadError(reason, where=self.name, got=got) from error
+        return self.facts
+
+    def lacks(self, store: LocalStore, release: Release) -> Load:
+        """Work out what has to be sent, asking the head where what it has is not known here."""
+        facts = self._facts
+        if not (facts.agent or facts.settled):
+            return _load(store, store.closure([store.parse(release.path)]), bootstrap=True)
+        have = [store.parse(each) for each in facts.generations.values()]
+        if have and store.valid(have) == set(have):
+            known = {info.path for info in store.closure(have)}
+            wanted = store.closure([store.parse(release.path)])
+            return _load(store, [info for info in wanted if info.path not in known])
+        sent = self._send(store, release, _ignore, dry_run=True)
+        return Load(len(sent.paths), sent.raw, sent.blobs)
+
+    def push(
+        self, store: LocalStore, release: Release, observe: Callable[[Progress], None]
+    ) -> Sent:
+        """Send what the head lacks of the release's closure; it is verified there.
+
+        Raises:
+            Error: the connection broke, the disk is full, or the head refuses what came.
+        """
+        if not (self._facts.agent or self._facts.settled):
+            self._bootstrap(store, release)
+        return self._send(store, release, observe)
+
+    def open(self, agent: str, observe: Observe) -> Session:
+        """Begin a session with the head's agent, the program `agent`."""
+        channel = self._reached().channel([agent, "agent", "session"])
+        self.session = Session(self.name, channel, observe)
+        if self._halted:
+            self.session.close()
+        return self.session
+
+    def answers(self) -> None:
+        """Make sure that the head is there, by a round trip, and has not gone back meanwhile.
+
+        Raises:
+            Error: it is not, or has.
+        """
+        self._reached().run(["true"], timeout=ANSWER_SECONDS, root=False)
+        if self.session is not None:
+            self.session.poll()
+
+    def halt(self) -> None:
+        """Let whatever is under way end soon; called while another thread waits for it."""
+        self._halted = True
+        session, data = self.session, self._data
+        if data is not None:
+            data.kill()
+        elif session is None:
+            self.hang_up()
+        elif session.untouched:
+            session.close()
+        else:
+            session.stop()
+
+    def settle(self, deadline: float) -> Running | None:
+        """Wait until a head that was lost has made up its mind; None if it cannot be asked."""
+        until = time.monotonic() + deadline + SETTLE_MARGIN
+        while True:
+            self.hang_up()
+            with suppress(Exception):
+                found = self.look(None)
+                if found.unfinished is None and found.holder is None:
+                    return Running(found.current, found.path)
+            if time.monotonic() > until:
+                return None
+            time.sleep(POLL)
+
+    def ask(self, *words: str, timeout: float = COMMAND_SECONDS) -> tuple[Any, ...]:
+        """Run a command of sealift on the head with --json; return its records.
+
+        Raises:
+            Error: the one that the command ended with.
+            NoGenerationError: nothing was deployed there.
+        """
+        done = self._reached().run([self.place.agent, *words, "--json"], timeout=timeout)
+        records = tuple(_records(done.stdout))
+        failure = next((each for each in records if "error" in each), None)
+        if failure is not None:
+            raise error_from_json({**failure, "slug": failure["error"], "exit_code": done.status})
+        if done.status and not records:
+            raise self._unanswered(done)
+        return records
+
+    def lines(self, *words: str) -> Iterator[bytes | None]:
+        """Run a command of sealift on the head, and give its lines as they come."""
+        channel = self._reached().channel([self.place.agent, *words])
+        try:
+            yield from channel.lines(1.0)
+        finally:
+            channel.close()
+
+    def hang_up(self) -> None:
+        """Drop the connection; the next question makes a new one."""
+        link, self._link = self._link, None
+        if link is not None:
+            with suppress(OSError):
+                link.close()
+
+    def close(self) -> None:
+        """Let go of the head."""
+        if self.session is not None:
+            self.session.close()
+        self.hang_up()
+
+    def _reached(self) -> Link:
+        if self._link is None:
+            self._link = self._dial(self.host)
+        return self._link
+
+    @property
+    def _facts(self) -> Facts:
+        return self.look(None) if self.facts is None else self.facts
+
+    @contextmanager
+    def _streams(self, argv: Sequence[str]) -> Iterator[Data]:
+        """Begin a command that speaks in bytes, and that `halt` can end."""
+        with self._reached().data(argv) as data:
+            self._data = data
+            try:
+                if self._halted:
+                    data.kill()
+                yield data
+            finally:
+                self._data = None
+
+    def _send(
+        self,
+        store: LocalStore,
+        release: Release,
+        observe: Callable[[Progress], None],
+        *,
+        dry_run: bool = False,
+    ) -> Sent:
+        """Push by the new release's agent if it is there, else by the one of the current."""
+        old = self._facts.settled and not self._facts.agent
+        agent = self.place.agent if old else agent_of(release)
+        with self._streams([agent, "agent", "receive"]) as link:
+            try:
+                return send(
+                    store,
+                    [store.parse(release.path)],
+                    reader=link.reader,
+                    writer=link.writer,
+                    observe=observe,
+                    dry_run=dry_run,
+                )
+            except CutError:
+                # The connection's own fault, where there is one, says more.
+                link.status()
+                raise
+
+    def _bootstrap(self, store: LocalStore, release: Release) -> None:
+        """Bring the agent and its interpreter to a head that has neither."""
+        tops = [store.parse(release.tools[AGENT].path)]
+        argv = ["sh", "-c", bootstrap.SCRIPT, "bootstrap", str(self.place.store_dir)]
+        with self._streams(argv) as link:
+            with suppress(BrokenPipeError):
+                for chunk in bootstrap.stream(store, tops):
+                    link.writer.write(chunk)
+                link.writer.close()
+            said = link.reader.read()
+            status = link.status()
+        if status:
+            text = said.decode("utf-8", "replace").strip()[-400:]
+            reason = f"the agent cannot be brought to {self.name}"
+            raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
+
+    def _unanswered(self, done: Ended) -> HeadError:
+        if done.status == NOT_FOUND:
+            return HeadError(
+                f"nothing is deployed on {self.name}",
+                where=self.name,
+                hint=f"sealift deploy --host {self.name}",
+            )
+        got = done.stderr.strip()[-400:] or f"exit status {done.status}"
+        return HeadLostError(f"{self.name} does not answer", where=self.name, got=got)
+
+
+AGENT = "sealift"
+"""What the agent is called among a release's tools."""
+NOT_FOUND = 127
+
+
+def agent_of(release: Release) -> str:
+    """Return the executable of a release's own agent.
+
+    Raises:
+        HeadError: it brings none, so it can be run on this machine alone.
+    """
+    tool = release.tools.get(AGENT)
+    if tool is None:
+        raise HeadError(
+            "the release brings no agent for heads",
+            where=str(release.path),
+            hint="add `sealift: NAME` of a recipe like recipes/tools/agent.yaml to the release",
+        )
+    return str(tool.executable)
+
+
+def _load(store: LocalStore, infos: Sequence[PathInfo], *, bootstrap: bool = False) -> Load:
+    files = sum(_entries(store.real(info.path)) for info in infos)
+    return Load(len(infos), sum(info.nar_size for info in infos), files, bootstrap=bootstrap)
+
+
+def _entries(path: Path) -> int:
+    """Count the inodes of a tree; files that are shared count each time, which errs on one side."""
+    return 1 + sum(len(folders) + len(files) for _, folders, files in os.walk(path))
+
+
+def _records(output: bytes) -> Iterator[dict[str, Any]]:
+    for line in output.splitlines():
+        with suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                yield found
+
+
+def _ignore(_progress: object) -> None:
+    """Observe nothing."""

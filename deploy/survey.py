@@ -1,0 +1,152 @@
+"""The first look at all heads: what they are, what they lack, and what is going to be done.
+
+Nothing is changed. `deploy.planning` says what a plan is, `deploy.preflight` what speaks against.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from deploy import planning
+from deploy.errors import NoGenerationError, UnknownServiceError
+from deploy.orders import KEEP, STATE
+from deploy.planning import Absent, HeadPlan, Load, Plan
+from deploy.preflight import QUESTIONS, Needs, examine
+from deploy.release import WEB_SERVER, parse
+from deploy.team import TeamError
+from store.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deploy.facts import Facts
+    from deploy.release import Release
+    from deploy.remote import RemoteHead
+    from deploy.team import Team
+    from store.local import LocalStore
+
+DEADLINE = 60.0
+"""Seconds without a word from the operator after which a head goes back."""
+STANDING = ("login", "lock", "generation")
+"""The questions that matter when nothing comes to the head."""
+NOTHING = Load(0, 0, 0)
+NONE: Mapping[str, Mapping[str, bytes]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the operator wants of several heads.
+
+    `release` is None for a rollback, which goes to generation `to`, or each head's one before.
+    `secrets` are sealed, by head and name. `batch` heads switch at once after the canary;
+    `parallel` connections are open at once.
+    """
+
+    store: LocalStore
+    by: str
+    release: Release | None = None
+    to: int | None = None
+    secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=lambda: NONE, repr=False)
+    state_dir: Path = STATE
+    canary: str | None = None
+    batch: int = 8
+    parallel: int = 8
+    deadline: float = DEADLINE
+    keep: int = KEEP
+    allow_missing: bool = False
+
+    @property
+    def action(self) -> str:
+        """The word for it."""
+        return "rollback" if self.release is None else "deploy"
+
+
+def survey(heads: Sequence[RemoteHead], wish: Wish, team: Team) -> Plan:
+    """Look at all heads.
+
+    Raises:
+        TeamError: heads cannot be reached, and that is not allowed.
+        UnknownServiceError: the canary is none of the heads.
+    """
+    if wish.canary is not None and wish.canary not in {head.name for head in heads}:
+        raise UnknownServiceError(f"the canary {wish.canary!r} is none of the heads")
+    absent: tuple[Absent, ...] = ()
+    try:
+        found = team.each(heads, lambda head: _look(head, wish))
+    except TeamError as error:
+        if not wish.allow_missing or len(error.failures) == len(heads):
+            raise
+        absent = tuple(map(_absent, error.failures, error.failures.values()))
+        found = {name: each for name, each in error.done.items() if isinstance(each, HeadPlan)}
+    names = [head.name for head in heads if head.name in found]
+    return Plan(
+        action=wish.action,
+        release=None if wish.release is None else str(wish.release.path),
+        heads=tuple(found[name] for name in names),
+        absent=absent,
+        canary=wish.canary if wish.canary in names else next(iter(names), None),
+        batches=planning.batches(names, wish.canary if wish.canary in names else None, wish.batch),
+        deadline=wish.deadline,
+    )
+
+
+def ports(release: Release | None) -> Mapping[int, str]:
+    """Return what a release listens on: port → service."""
+    if release is None:
+        return {}
+    found = {each.port: each.name for each in release.services.values()}
+    web = release.systemd
+    if web is not None:
+        found |= {port: WEB_SERVER for port in (web.http, web.https) if port is not None}
+    return found
+
+
+def url(release: Release, address: str) -> str:
+    """Return where browsers find the platform on the head at `address`."""
+    web = release.systemd
+    if web is None or release.web is None:
+        return ""
+    scheme, port, usual = ("http", web.http, 80) if web.https is None else ("https", web.https, 443)
+    host = f"[{address}]" if ":" in address else address
+    return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
+
+
+def _look(head: RemoteHead, wish: Wish) -> HeadPlan:
+    facts = head.look(wish.release, ports(wish.release))
+    load = NOTHING if wish.release is None else head.lacks(wish.store, wish.release)
+    needs = Needs(wish.release, str(head.place.store_dir), ports(wish.release), load)
+    questions = STANDING if wish.release is None else tuple(QUESTIONS)
+    return HeadPlan(
+        head=head.name,
+        generation=facts.current,
+        running=facts.path,
+        load=load,
+        steps=_steps(head, facts, wish.release),
+        rows=examine(head.name, facts, needs, questions),
+    )
+
+
+def _steps(head: RemoteHead, facts: Facts, release: Release | None) -> tuple[planning.Step, ...]:
+    if release is None:
+        if facts.current is None:
+            raise NoGenerationError(f"nothing is deployed on {head.name}", where=head.name)
+        return ()
+    return planning.steps(running(facts), release, head.host.services)
+
+
+def running(facts: Facts) -> Release | None:
+    """Return the release that a head runs, as far as this version can read it."""
+    if facts.release is None or facts.path is None:
+        return None
+    try:
+        return parse(facts.release, Path(os.path.normpath(facts.path)))
+    except Error:
+        return None
+
+
+def _absent(head: str, error: BaseException) -> Absent:
+    return Absent(head, str(error), getattr(error, "hint", None))

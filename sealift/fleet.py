@@ -1,0 +1,195 @@
+"""Several heads as commands and `fab` tasks see them: who is meant, and how they are reached.
+
+What is done with them is for `deploy.rolling` and `deploy.remote`; how it looks for the commands.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from store.errors import Error, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from builders.settings import Settings
+    from deploy.events import Event
+    from deploy.inventory import Host
+    from deploy.planning import Plan
+    from deploy.release import Release
+    from deploy.remote import RemoteHead
+    from deploy.rolling import Outcome
+    from deploy.survey import Wish
+    from deploy.transport import Connection
+    from sealift.site import Site
+
+    Tell = Callable[[str, Event], None]
+
+
+def chosen(settings: Settings, wanted: str | None) -> tuple[Host, ...] | None:
+    """Return the heads that are meant and reached by SSH; None means this machine.
+
+    Nothing is never everything: a site with several heads must say which.
+
+    Raises:
+        InputError: nobody, or both kinds at once, or the set cannot be read.
+    """
+    from deploy.inventory import DEFAULT, load
+
+    inventory = load(settings)
+    every = inventory.hosts
+    if wanted is None:
+        if DEFAULT in every or any(host.local for host in every.values()):
+            return None
+        if len(every) > 1:
+            from deploy.node_sets import fold
+
+            hint = f"--host {fold(every)}"
+            raise InputError("which heads are meant is not said", hint=hint)
+        return tuple(every.values())
+    hosts = inventory.select(wanted)
+    if not any(host.local for host in hosts):
+        return hosts
+    if len(hosts) > 1:
+        raise InputError("this machine cannot be changed together with others", got=wanted)
+    return None
+
+
+@contextmanager
+def reaching(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[RemoteHead, ...]]:
+    """Give the heads, each connected when it is first asked, and hang up in the end."""
+    from deploy.remote import Place, RemoteHead
+    from sealift.hosts import ssh
+
+    how = ssh(settings)
+
+    def dial(host: Host) -> Connection:
+        # Fabric takes a third of a second to load, and a first question of everybody goes here.
+        from deploy.transport import connect
+
+        return connect(host, how)
+
+    place = Place(settings.store_dir)
+    heads = tuple(RemoteHead(host, dial, place) for host in hosts)
+    try:
+        yield heads
+    finally:
+        for head in heads:
+            head.close()
+
+
+def operator() -> str:
+    """Return who is at work, as heads write it down."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def release(site: Site, named: str | None) -> Release:
+    """Return the release that is meant, by default the newest that was built.
+
+    Raises:
+        InputError: it was not built, or is none.
+    """
+    from deploy.release import load
+
+    return load(site.store.real(site.path(named or site.release())))
+
+
+def wish(
+    site: Site, hosts: Sequence[Host], wanted: Release | None, options: Mapping[str, Any]
+) -> Wish:
+    """Return what is wanted of the heads; `options` are fields of `deploy.survey.Wish`."""
+    from deploy.survey import Wish
+
+    said = {name: value for name, value in options.items() if value is not None}
+    settings = site.settings
+    return Wish(
+        store=site.store,
+        by=operator(),
+        release=wanted,
+        secrets={} if wanted is None else sealed(settings, hosts, wanted),
+        state_dir=settings.state_dir,
+        parallel=settings.parallel,
+        **{"batch": settings.parallel, **said},
+    )
+
+
+def sealed(
+    settings: Settings, hosts: Sequence[Host], wanted: Release
+) -> dict[str, dict[str, bytes]]:
+    """Return the sealed secrets that each of the heads needs for a release.
+
+    Raises:
+        Error: one was sealed for other keys than a head has now.
+    """
+    from deploy.secrets_head import needs
+    from deploy.vault import choose
+    from sealift.keyring import pinned, vault
+
+    names = needs(wanted)
+    have = vault(settings)
+    if not set(names) & set(have.names()):
+        return {}
+    meant = {host.name for host in hosts}
+    keys = {name: pins for name, pins in pinned(settings).items() if name in meant}
+    recipients = choose(keys, settings.recovery)
+    return {name: have.for_host(names, name, recipients) for name in keys}
+
+
+def roll(
+    heads: Sequence[RemoteHead],
+    wanted: Wish,
+    *,
+    show: Callable[[Plan], None],
+    agree: Callable[[], bool],
+    tell: Tell,
+) -> Outcome:
+    """Put a release on heads, or take them back, as `deploy.rolling` does it.
+
+    Raises:
+        FleetError: it did not come to its end; says what each head runs.
+    """
+    from deploy.rolling import Rolling
+
+    return Rolling(heads, wanted, show, agree, tell).run()
+
+
+def plan(heads: Sequence[RemoteHead], wanted: Wish) -> Plan:
+    """Look at heads and say what a deploy would do; changes nothing.
+
+    Raises:
+        Error: a head cannot be reached, and none may be missing.
+    """
+    from deploy.stopping import Stopping
+    from deploy.survey import survey
+    from deploy.team import Team, TeamError
+
+    try:
+        return survey(heads, wanted, Team(wanted.parallel, Stopping()))
+    except TeamError as error:
+        raise first(error.failures) from error
+
+
+def gather(
+    heads: Sequence[RemoteHead], ask: Callable[[RemoteHead], Any], parallel: int
+) -> tuple[dict[str, Any], dict[str, Error]]:
+    """Ask all heads the same; return answers and failures, each by name."""
+    from deploy.stopping import Stopping
+    from deploy.team import Team, TeamError
+
+    try:
+        return Team(parallel, Stopping()).each(heads, ask), {}
+    except TeamError as error:
+        bug = next((e for e in error.failures.values() if not isinstance(e, Error)), None)
+        if bug is not None:
+            raise bug from error
+        failures = {n: e for n, e in error.failures.items() if isinstance(e, Error)}
+        return dict(error.done), failures
+
+
+def first(failures: Mapping[str, BaseException]) -> BaseException:
+    """Return what went wrong first; a bug goes before what an operator can act on."""
+    found = sorted(failures.values(), key=lambda each: isinstance(each, Error))
+    return found[0]
