@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A sealed tree on its way into the store."""
+class Ready:
+    """A tree on its way into the store: as `seal` leaves it, its hash known, in a temporary.
+
+    `nodes` are its regular files and directories, for syncing.
+    """
 
     tree: Path
     info: PathInfo
@@ -54,18 +57,31 @@ def add(store: LocalStore, items: Sequence[Addition], *, durable: bool) -> list[
         check_name(item.name)
     with store.session(), disk():
         ready = [_seal(store, item) for item in items]
-        new = _new(store, ready)
-        if durable and new:
-            sync_tree([node for each in new for node in each.nodes], store.store_dir)
-        moved = _place(store, new, durable=durable) if new else []
-        for leftover in (*moved, *(each.tree for each in ready)):
-            remove(leftover)
+        put(store, ready, durable=durable)
     return [each.info for each in ready]
 
 
-def _seal(store: LocalStore, item: Addition) -> _Ready:
+def put(store: LocalStore, ready: Sequence[Ready], *, durable: bool) -> None:
+    """Put trees in place and register them, all of them or none; consume them.
+
+    Within a session of the store. What is valid already is not written again.
+
+    Raises:
+        MissingReferenceError: a reference is neither valid nor before its referrer.
+        SyncError: the disk did not take them.
+        DiskFullError: nothing was registered.
+    """
+    new = _new(store, ready)
+    if durable and new:
+        sync_tree([node for each in new for node in each.nodes], store.store_dir)
+    moved = _place(store, new, durable=durable) if new else []
+    for leftover in (*moved, *(each.tree for each in ready)):
+        remove(leftover)
+
+
+def _seal(store: LocalStore, item: Addition) -> Ready:
     sealed = seal(item.tree, store.links_dir, item.candidates)
-    return _Ready(item.tree, _describe(store, item, sealed), sealed.nodes)
+    return Ready(item.tree, _describe(store, item, sealed), sealed.nodes)
 
 
 def _describe(store: LocalStore, item: Addition, sealed: Sealed) -> PathInfo:
@@ -77,7 +93,7 @@ def _describe(store: LocalStore, item: Addition, sealed: Sealed) -> PathInfo:
     return PathInfo(path, sha256.hex(), size, references, time.time())
 
 
-def _new(store: LocalStore, ready: Sequence[_Ready]) -> list[_Ready]:
+def _new(store: LocalStore, ready: Sequence[Ready]) -> list[Ready]:
     """Return what is not valid yet, once each, after a look at its references."""
     mentioned = {path for each in ready for path in (each.info.path, *each.info.references)}
     valid = store.valid(mentioned) - store.damaged
@@ -95,7 +111,7 @@ def _new(store: LocalStore, ready: Sequence[_Ready]) -> list[_Ready]:
     return new
 
 
-def _place(store: LocalStore, new: Sequence[_Ready], *, durable: bool) -> list[Path]:
+def _place(store: LocalStore, new: Sequence[Ready], *, durable: bool) -> list[Path]:
     """Rename trees into place and register them; return what stood in their way.
 
     The database's write lock is held throughout, so of two processes that add one path the

@@ -74,7 +74,7 @@ def test_negative_control_registering_first_is_noticed(
 
     def register_first(
         opened: LocalStore,
-        new: Sequence[store.add._Ready],
+        new: Sequence[store.add.Ready],
         *,
         durable: bool,
     ) -> list[Path]:

@@ -1,0 +1,326 @@
+"""Manifests: what a store path consists of, by the hashes of its files.
+
+Enough to build the tree from shared files, and small enough to be sent for every path that is
+missing. A manifest is as strict as a NAR: entries in order, no name that leads out, and sizes
+that add up to the NAR's. Who has which file is not its business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from store import nar
+from store.errors import InputError, IntegrityError
+from store.nar import DEFAULT, Limits
+from store.path import StorePath, fixed_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from store.info import PathInfo
+
+_SHARED = re.compile(r"([0-9a-f]{64})(-x)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VARYING = re.compile(rb"[-._][0-9A-Za-z_-]{8,}(?=\.)")
+EMPTY = hashlib.sha256().hexdigest()
+
+
+class BadManifestError(IntegrityError):
+    """A list of files that no store path can have."""
+
+    slug = "bad-manifest"
+
+
+class File(NamedTuple):
+    """A regular file; `size` in bytes, `sha256` of its contents in base 16."""
+
+    name: bytes
+    size: int
+    sha256: str
+    executable: bool
+
+
+class Link(NamedTuple):
+    """A symbolic link."""
+
+    name: bytes
+    target: bytes
+
+
+class Enter(NamedTuple):
+    """The start of a directory."""
+
+    name: bytes
+
+
+class Leave(NamedTuple):
+    """The end of the innermost directory."""
+
+
+Row: TypeAlias = File | Link | Enter | Leave
+LEAVE = Leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a path is, and its nodes as they stand in its NAR; the outermost has no name."""
+
+    name: str
+    nar_sha256: str
+    nar_size: int
+    references: tuple[StorePath, ...]
+    rows: tuple[Row, ...]
+
+    def path(self, store_dir: str) -> StorePath:
+        """Compute the store path that all this makes in a store at `store_dir`.
+
+        Raises:
+            InputError: the name is not legal.
+        """
+        return fixed_path(
+            store_dir=store_dir,
+            name=self.name,
+            nar_sha256=bytes.fromhex(self.nar_sha256),
+            references=self.references,
+        )
+
+    def __str__(self) -> str:
+        references = [str(each) for each in self.references]
+        rows = [_to_json(row) for row in self.rows]
+        data = [self.name, self.nar_sha256, self.nar_size, references, rows]
+        return json.dumps(data, separators=(",", ":"))
+
+    def files(self) -> Iterator[tuple[bytes, File]]:
+        """Yield the regular files with their paths relative to the root."""
+        folders: list[bytes] = []
+        for row in self.rows:
+            match row:
+                case Enter(name):
+                    folders.append(name)
+                case Leave():
+                    folders.pop()
+                case File(name):
+                    yield b"/".join([*folders[1:], name]), row
+                case Link():
+                    pass
+
+
+def shared_files(links: Path) -> dict[int, str]:
+    """Return the hashes of all shared files by inode: no file need be read to know its hash."""
+    found = {}
+    with os.scandir(links) as entries:
+        for entry in entries:
+            if match := _SHARED.fullmatch(entry.name):
+                found[entry.inode()] = match[1]
+    return found
+
+
+def describe(info: PathInfo, root: Path, shared: Mapping[int, str]) -> Manifest:
+    """Read the manifest of a path that lies at `root`; files that are not shared are hashed."""
+    place = os.fsencode(root)
+    rows = tuple(_rows(place, b"", os.lstat(place), shared))
+    return Manifest(info.path.name, info.nar_sha256, info.nar_size, info.references, rows)
+
+
+def _rows(
+    place: bytes, name: bytes, status: os.stat_result, shared: Mapping[int, str]
+) -> Iterator[Row]:
+    """Yield the node at `place` and what is in it; a store path is never deep enough to hurt."""
+    if stat.S_ISLNK(status.st_mode):
+        yield Link(name, os.readlink(place))  # noqa: PTH115 - bytes
+    elif stat.S_ISDIR(status.st_mode):
+        yield Enter(name)
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=attrgetter("name")):
+                yield from _rows(entry.path, entry.name, entry.stat(follow_symlinks=False), shared)
+        yield LEAVE
+    else:
+        digest = shared.get(status.st_ino) if status.st_size else EMPTY
+        executable = bool(status.st_mode & stat.S_IXUSR)
+        yield File(name, status.st_size, digest or _hash(place), executable)
+
+
+def _hash(place: bytes) -> str:
+    with open(place, "rb") as file:  # noqa: PTH123 - bytes
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse(text: str, limits: Limits = DEFAULT) -> Manifest:
+    """Read what `str` wrote, as strictly as a NAR is read.
+
+    Raises:
+        BadManifestError: a value is of another kind, a name leads out, entries stand out of
+            order or twice, a limit is exceeded, or the sizes do not add up to the NAR's.
+    """
+    try:
+        name, nar_sha256, nar_size, references, rows = json.loads(text)
+        manifest = Manifest(
+            name,
+            nar_sha256,
+            nar_size,
+            tuple(StorePath.parse(each) for each in references),
+            tuple(_from_json(row) for row in rows),
+        )
+    except (ValueError, TypeError, AttributeError, InputError, RecursionError) as error:
+        raise BadManifestError(f"not a list of a path's files: {error}") from error
+    _check(manifest, limits)
+    return manifest
+
+
+def _to_json(row: Row) -> list[Any]:
+    match row:
+        case File(name, size, sha256, executable):
+            return [os.fsdecode(name), size, sha256, *([1] if executable else [])]
+        case Link(name, target):
+            return [os.fsdecode(name), os.fsdecode(target)]
+        case Enter(name):
+            return [os.fsdecode(name)]
+        case Leave():
+            return []
+
+
+def _from_json(row: object) -> Row:
+    match row:
+        case [str(name), int(size), str(sha256)]:
+            return File(os.fsencode(name), size, sha256, executable=False)
+        case [str(name), int(size), str(sha256), 1]:
+            return File(os.fsencode(name), size, sha256, executable=True)
+        case [str(name), str(target)]:
+            return Link(os.fsencode(name), os.fsencode(target))
+        case [str(name)]:
+            return Enter(os.fsencode(name))
+        case []:
+            return LEAVE
+    raise ValueError(f"{row!r} is no file, link or directory")
+
+
+def _check(manifest: Manifest, limits: Limits) -> None:
+    in_order = list(manifest.references) == sorted(set(manifest.references))
+    known = isinstance(manifest.nar_size, int) and isinstance(manifest.name, str)
+    if not (known and in_order and _is_sha256(manifest.nar_sha256)):
+        raise BadManifestError("the description of a path contradicts itself")
+    check = _Check(limits)
+    for row in manifest.rows:
+        check.row(row)
+    check.finish(manifest)
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+class _Check:
+    """One pass over rows: the open directories' last names, outermost first, and the size."""
+
+    __slots__ = ("_count", "_length", "_limits", "_open", "_roots", "_size")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: list[bytes] = []
+        self._roots = 0
+        self._count = 0
+        self._length = 0
+        self._size = len(nar.MAGIC)
+
+    def row(self, row: Row) -> None:
+        if isinstance(row, Leave):
+            self._leave()
+            return
+        self._name(row.name)
+        match row:
+            case Enter(name):
+                self._must(len(self._open) < self._limits.depth, "directories too deep")
+                self._length += len(name) + 1
+                self._size += len(nar.DIRECTORY) + len(nar.CLOSE)
+                self._open.append(b"")
+            case Link(_, target):
+                good = 0 < len(target) <= self._limits.target and b"\x00" not in target
+                self._must(good, f"a link to {target!r}")
+                self._size += len(nar.SYMLINK) + len(nar.word(target)) + len(nar.CLOSE)
+            case File(_, size, sha256, executable):
+                self._must(0 <= size <= self._limits.size, f"a file of {size} bytes")
+                self._must(_is_sha256(sha256), f"{sha256!r} is no hash")
+                self._must((size == 0) == (sha256 == EMPTY), "an empty file that is not empty")
+                self._size += _file_size(size, executable=executable)
+
+    def finish(self, manifest: Manifest) -> None:
+        self._must(not self._open and self._roots == 1, "it is not one whole tree")
+        self._must(self._size == manifest.nar_size, "the sizes do not add up to the NAR's")
+
+    def _leave(self) -> None:
+        self._must(bool(self._open), "a directory ends that never began")
+        self._open.pop()
+        if self._open:
+            self._length -= len(self._open[-1]) + 1
+
+    def _name(self, name: bytes) -> None:
+        if not self._open:
+            self._roots += 1
+            self._must(name == b"" and self._roots == 1, "more than one root")
+            return
+        good = name not in {b"", b".", b".."} and b"/" not in name and b"\x00" not in name
+        self._must(good and len(name) <= self._limits.name, f"{name!r} cannot be a file's name")
+        self._must(name > self._open[-1], f"{name!r} stands out of order, or twice")
+        self._open[-1] = name
+        self._count += 1
+        self._must(self._count <= self._limits.entries, "too many entries")
+        self._must(self._length + len(name) <= self._limits.path, "the path is too long")
+        self._size += len(nar.ENTRY) + len(nar.word(name)) + len(nar.ENTRY_NODE) + len(nar.CLOSE)
+
+    def _must(self, good: bool, reason: str) -> None:  # noqa: FBT001
+        if not good:
+            raise BadManifestError(f"bad list of files: {reason}")
+
+
+def _file_size(size: int, *, executable: bool) -> int:
+    """Return how many bytes of a NAR a regular file takes."""
+    marker = len(nar.EXECUTABLE) if executable else 0
+    framing = len(nar.REGULAR) + marker + len(nar.CONTENTS) + 8 + len(nar.CLOSE)
+    return framing + size + -size % 8
+
+
+def blobs(manifests: Iterable[Manifest]) -> dict[str, File]:
+    """Return each distinct file that is not empty, by hash, in order.
+
+    Raises:
+        BadManifestError: one hash with two sizes.
+    """
+    found: dict[str, File] = {}
+    for manifest in manifests:
+        for row in manifest.rows:
+            if not isinstance(row, File) or row.size == 0:
+                continue
+            if found.setdefault(row.sha256, row).size != row.size:
+                raise BadManifestError("one hash with two sizes", where=row.sha256)
+    return found
+
+
+def forerunners(new: Sequence[Manifest], old: Sequence[Manifest]) -> dict[str, File]:
+    """Return, by hash, the older file that each new one probably came from.
+
+    It is the one of the same path's name and the same place in it, where digests in file names,
+    as bundlers of frontends put them there, do not count. Sender and receiver come to the same.
+    """
+    known: dict[tuple[str, bytes], File] = {}
+    for manifest in old:
+        for place, file in manifest.files():
+            known.setdefault((manifest.name, _stem(place)), file)
+    found: dict[str, File] = {}
+    for manifest in new:
+        for place, file in manifest.files():
+            before = known.get((manifest.name, _stem(place)))
+            if before is not None and before.size and file.size and before.sha256 != file.sha256:
+                found.setdefault(file.sha256, before)
+    return found
+
+
+def _stem(place: bytes) -> bytes:
+    return _VARYING.sub(b"", place)

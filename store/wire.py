@@ -1,0 +1,402 @@
+"""Messages between who sends store paths and who receives them: framing, and nothing else.
+
+A message is a header, JSON of few fields with its length before it, and a body, which is one zstd
+frame. Bodies that must fit into memory have their size in the header; the contents of files are
+one frame in chunks. What the messages mean is for `store.send` and `store.receive` to say.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+import struct
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from store.closure import MissingReferenceError, ReferenceCycleError
+from store.database import DatabaseError, DiskFullError
+from store.errors import Error, InputError, IntegrityError
+from store.lock import LockedError
+from store.sync import SyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed import WriteableBuffer
+    from zstandard import ZstdCompressionDict
+
+FORMAT: Final = 1
+HEADER_LIMIT: Final = 64 * 1024
+BODY_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of a body that is taken into memory; a list of 600,000 files needs as much."""
+
+WINDOW: Final = 1 << 27
+"""Bytes of history that a frame may ask its reader to keep; zstd's own default limit."""
+
+CLOSELY: Final = 9
+"""The level for bodies: where long matches in a dictionary are found, and 20 ms for 2 MB."""
+
+QUICKLY: Final = 1
+"""The level for contents: beyond it a gigabit is no longer what holds the push up."""
+
+PATIENCE: Final = 300.0
+"""Seconds of silence after which a receiver takes the sender for gone."""
+
+PATCH_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes of a file that is sent as what changed in it; zstd finds matches in no larger one."""
+
+_LENGTH = struct.Struct(">I")
+_CHUNK = 1 << 20
+_FIELDS = ("reason", "where", "expected", "got", "hint")
+
+
+class WireError(Error):
+    """Bytes that are no message, or not the one that belongs here."""
+
+    slug = "push-protocol"
+
+
+class CutError(Error):
+    """The connection ended before the push did."""
+
+    slug = "push-cut"
+    exit_code = 6
+
+
+class PeerError(Error):
+    """An error of the other side that has no class here."""
+
+    slug = "push-failed"
+
+
+_TOLD: dict[str, type[Error]] = {
+    family.slug: family
+    for family in (
+        CutError,
+        DatabaseError,
+        DiskFullError,
+        InputError,
+        IntegrityError,
+        LockedError,
+        MissingReferenceError,
+        ReferenceCycleError,
+        SyncError,
+        WireError,
+    )
+}
+
+
+class _Patient(io.RawIOBase):
+    """A descriptor that is read as it fills, and given up after a long silence."""
+
+    def __init__(self, descriptor: int, patience: float) -> None:
+        self._descriptor = descriptor
+        self._patience = patience
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        ready, _, _ = select.select([self._descriptor], [], [], self._patience)
+        if not ready:
+            raise CutError(f"nothing came for {self._patience:.0f} seconds")
+        return os.readv(self._descriptor, [buffer])
+
+
+class Wire:
+    """Both directions of one connection; counts the bytes of each.
+
+    Nothing may have been read from `reader` before: its descriptor is read past its buffer.
+    """
+
+    def __init__(
+        self, reader: BinaryIO, writer: BinaryIO, *, patience: float | None = None
+    ) -> None:
+        self._reader = _buffered(reader, patience)
+        self._writer = writer
+        self.sent = 0
+        self.received = 0
+
+    def say(
+        self, what: str, *, body: bytes = b"", dictionary: bytes = b"", **fields: object
+    ) -> None:
+        """Send one message, at once.
+
+        Raises:
+            Error: what the other side said before it went.
+            CutError: it went without a word.
+        """
+        frame = compress(body, dictionary) if body else b""
+        header = {"say": what, **fields, "size": len(frame), "raw": len(body)}
+        self._write(_framed(_json(header)) + frame)
+        self._flush()
+
+    def pour(self, what: str, pieces: Iterable[bytes]) -> Iterator[int]:
+        """Send a message whose body has no end in sight; yield the bytes of each piece sent."""
+        import zstandard  # noqa: PLC0415 - a run that pushes nothing does not need it
+
+        self._write(_framed(_json({"say": what})))
+        stream = zstandard.ZstdCompressor(level=QUICKLY).compressobj()
+        for piece in pieces:
+            self._chunk(stream.compress(piece))
+            yield len(piece)
+        self._chunk(stream.flush())
+        self._write(_LENGTH.pack(0))
+        self._flush()
+
+    def hear(self, *expected: str) -> dict[str, Any]:
+        """Receive the header of one of the messages that may come now.
+
+        Raises:
+            Error: the other side said that it failed.
+            CutError: the connection ended.
+            WireError: it is another message, or none.
+        """
+        size = self.length(HEADER_LIMIT)
+        header = _header(self.exactly(size))
+        if header["say"] == "error":
+            raise _retold(header)
+        if header["say"] not in expected:
+            raise WireError(
+                "the other side says something else than belongs here",
+                expected=" or ".join(expected),
+                got=str(header["say"]),
+            )
+        return header
+
+    def body(
+        self, header: dict[str, Any], *, dictionary: bytes = b"", limit: int = BODY_LIMIT
+    ) -> bytes:
+        """Receive the body that belongs to a header.
+
+        Raises:
+            WireError: it is larger than `limit`, or not what the header says.
+            CutError: the connection ended.
+        """
+        size, raw = number(header, "size", limit), number(header, "raw", limit)
+        return decompress(self.exactly(size), raw, dictionary) if size or raw else b""
+
+    def contents(self) -> Contents:
+        """Return what `pour` pours, to be read to its end."""
+        return Contents(self)
+
+    def fail(self, error: Error) -> None:
+        """Tell the other side why this one gives up; that it is gone does not matter."""
+        fields = {key: getattr(error, key) for key in _FIELDS}
+        with suppress(Error, OSError, ValueError):
+            self.say("error", slug=error.slug, exit_code=error.exit_code, **fields)
+
+    def _chunk(self, data: bytes) -> None:
+        if data:
+            self._write(_framed(data))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._writer.write(data)
+        except OSError as error:
+            raise self._farewell() from error
+        self.sent += len(data)
+
+    def _flush(self) -> None:
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise self._farewell() from error
+
+    def _farewell(self) -> Error:
+        """Return what the other side said before it stopped to listen."""
+        try:
+            self.hear()
+        except Error as error:
+            return error if not isinstance(error, WireError) else _cut()
+        return _cut()
+
+    def length(self, limit: int) -> int:
+        """Receive a length.
+
+        Raises:
+            WireError: it is beyond `limit`, as it is of whatever was not written for us.
+            CutError: the connection ended.
+        """
+        head = self.exactly(_LENGTH.size)
+        size = int(_LENGTH.unpack(head)[0])
+        if size > limit:
+            raise WireError("the other side does not speak as sealift does", got=repr(head))
+        return size
+
+    def exactly(self, size: int) -> bytes:
+        """Receive exactly `size` bytes.
+
+        Raises:
+            CutError: the connection ended before that.
+        """
+        try:
+            data = self._reader.read(size)
+        except OSError as error:
+            raise _cut() from error
+        self.received += len(data)
+        if len(data) < size:
+            raise _cut()
+        return data
+
+
+class Contents:
+    """A body without end in sight, decompressed as it is read."""
+
+    __slots__ = ("_chunks", "_stream")
+
+    def __init__(self, wire: Wire) -> None:
+        import zstandard  # noqa: PLC0415 - as above
+
+        self._chunks = _Chunks(wire)
+        source = cast("IO[bytes]", self._chunks)  # no more is asked of it than read()
+        reader = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+        self._stream = reader.stream_reader(source, read_size=_CHUNK, closefd=False)
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, and fewer only at the end.
+
+        Raises:
+            WireError: they cannot be decompressed.
+            CutError: the connection ended.
+        """
+        import zstandard  # noqa: PLC0415 - as above
+
+        try:
+            return self._stream.read(size)
+        except zstandard.ZstdError as error:
+            raise WireError(f"contents cannot be read: {error}") from error
+
+    def finish(self) -> None:
+        """See that nothing is left.
+
+        Raises:
+            WireError: more came than was asked for.
+        """
+        if self.read(1) or self._chunks.read(1):
+            raise WireError("more contents came than were asked for")
+
+
+class _Chunks:
+    """The chunks of a body as one stream of bytes."""
+
+    __slots__ = ("_ended", "_left", "_wire")
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._left = 0
+        self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, and none behind the last chunk."""
+        if self._left == 0 and not self._ended:
+            self._left = self._wire.length(WINDOW)
+            self._ended = self._left == 0
+        if self._ended:
+            return b""
+        data = self._wire.exactly(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def compress(data: bytes, dictionary: bytes = b"") -> bytes:
+    """Make one frame, against bytes that the reader has as well."""
+    import zstandard  # noqa: PLC0415 - as above
+
+    shared = _dictionary(dictionary) if dictionary else None
+    return zstandard.ZstdCompressor(level=CLOSELY, dict_data=shared).compress(data)
+
+
+def decompress(frame: bytes, size: int, dictionary: bytes = b"") -> bytes:
+    """Read one frame of exactly `size` bytes.
+
+    The size is compared with what the frame itself says first: it is what would be allocated.
+
+    Raises:
+        WireError: the frame is damaged, or of another size.
+    """
+    import zstandard  # noqa: PLC0415 - as above
+
+    shared = _dictionary(dictionary) if dictionary else None
+    try:
+        if zstandard.frame_content_size(frame) != size:
+            raise WireError("a body is not as large as its header says")
+        reader = zstandard.ZstdDecompressor(dict_data=shared, max_window_size=WINDOW)
+        return reader.decompress(frame, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise WireError(f"a body cannot be read: {error}") from error
+
+
+def number(header: dict[str, Any], key: str, limit: int) -> int:
+    """Return a whole number of a header, between zero and `limit`.
+
+    Raises:
+        WireError: it is missing, something else, or too large.
+    """
+    value = header.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+        raise WireError(f"{key!r} is not a number up to {limit}", got=repr(value))
+    return value
+
+
+def text(header: dict[str, Any], key: str) -> str:
+    """Return a string of a header.
+
+    Raises:
+        WireError: it is missing, or something else.
+    """
+    value = header.get(key)
+    if not isinstance(value, str):
+        raise WireError(f"{key!r} is not a text", got=repr(value))
+    return value
+
+
+def _buffered(reader: BinaryIO, patience: float | None) -> BinaryIO:
+    if patience is None:
+        return reader
+    try:
+        descriptor = reader.fileno()
+    except OSError:
+        return reader
+    return io.BufferedReader(_Patient(descriptor, patience), _CHUNK)
+
+
+def _dictionary(data: bytes) -> ZstdCompressionDict:
+    import zstandard  # noqa: PLC0415 - as above
+
+    return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _framed(data: bytes) -> bytes:
+    return _LENGTH.pack(len(data)) + data
+
+
+def _json(header: dict[str, Any]) -> bytes:
+    return json.dumps(header, separators=(",", ":")).encode()
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WireError("a header is not JSON", got=repr(data[:80])) from error
+    if not isinstance(header, dict) or not isinstance(header.get("say"), str):
+        raise WireError("a header does not say what it is", got=repr(data[:80]))
+    return header
+
+
+def _retold(header: dict[str, Any]) -> Error:
+    """Make the other side's error one of ours."""
+    family = _TOLD.get(str(header.get("slug")), PeerError)
+    given = {key: header.get(key) for key in _FIELDS[1:]}
+    told = {key: None if value is None else str(value) for key, value in given.items()}
+    return family(str(header.get("reason") or "the other side failed"), **told)
+
+
+def _cut() -> CutError:
+    return CutError(
+        "the connection ended before the push did",
+        hint="run the command again: it goes on where this one stopped",
+    )
