@@ -9,15 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.lab import cgroups, disk, keys, network
+from tests.lab import cgroups, disk, network
 from tests.lab.claims import images
-from tests.lab.root import OPERATOR
+from tests.lab.identity import settle
 from tests.lab.shell import LabError, run
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ class LabHead:
         fresh = not (self._at / "disk" / "upper").is_dir()
         disk.mount_over(self.lower, self._at / "disk", self.root)
         if fresh:
-            self._settle()
+            settle(self.root, self.names, self.index, self.neighbours)
             run("sync", "--file-system", str(self._at / "disk"))
 
     def reap(self) -> None:
@@ -264,52 +263,8 @@ class LabHead:
     def _still_boots(self) -> bool:
         return Path(f"/proc/{self.leader}/root/run/nologin").exists()
 
-    def _settle(self) -> None:
-        """Write what tells this head from the others."""
-        public = keys.public(keys.user_key()) + "\n"
-        for name, text in self._files().items():
-            _write(self.root / name, text)
-        _write(self.root / "root/.ssh/authorized_keys", public, private=True)
-        _write(self.root / "home/operator/.ssh/authorized_keys", public, private=True, to=OPERATOR)
-        for name, key in keys.host_keys(self.index).items():
-            _write(self.root / "etc/ssh" / name, key.read_text(), private=True)
-            _write(self.root / "etc/ssh" / f"{name}.pub", keys.public(key) + "\n")
-
-    def _files(self) -> dict[str, str]:
-        known = [f"{self.names.address(n)} head{n}" for n in range(1, self.neighbours + 1)]
-        hosts = ["127.0.0.1 localhost", f"{self.names.transfer} transfer", *known]
-        return {
-            "etc/hostname": f"{self.name}\n",
-            "etc/hosts": "\n".join(hosts) + "\n",
-            "etc/machine-id": f"{uuid.uuid4().hex}\n",
-            "etc/resolv.conf": f"nameserver {self.names.transfer}\n",
-            "etc/systemd/network/10-host0.network": NETWORK.format(
-                address=self.address, transfer=self.names.transfer
-            ),
-        }
-
-
-NETWORK = """\
-[Match]
-Name=host0
-[Network]
-Address={address}/24
-Gateway={transfer}
-LinkLocalAddressing=no
-IPv6AcceptRA=no
-"""
-
 
 def _is_first(status: str) -> bool:
     """Tell whether a process is number 1 of a namespace right below ours."""
     found = re.search(r"^NSpid:\t(.*)$", status, re.MULTILINE)
     return found is not None and found[1].split()[1:] == ["1"]
-
-
-def _write(path: Path, text: str, *, private: bool = False, to: int = 0) -> None:
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, mode=0o700 if private else 0o755)
-        run("chown", f"{to}:0", str(path.parent))
-    path.write_text(text)
-    path.chmod(0o600 if private else 0o644)
-    run("chown", f"{to}:0", str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,14 +13,13 @@ import pytest
 from tests.lab.shell import LabError
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.lab.fixtures import MakeLab
     from tests.lab.head import LabHead
     from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
 
+SSH = ("ssh", "-F")
 KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 OVER_IPV6 = """
 ip -6 address add fd00:1::2/64 dev host0 nodad
@@ -98,6 +98,42 @@ def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(head: LabHead) -
     head.wait_ssh()
     assert words(head.run("cat", "/root/synced")) == "kept"
     assert head.run("cat", "/root/unsynced", check=False).returncode
+
+
+# Says a number once the file of that name is safe, and writes as much that is never synced.
+WRITES = """
+set -e
+mkdir -p /srv/safe
+for n in $(seq $1 100000); do
+  dd if=/dev/urandom of=/srv/safe/.tmp-$n bs=4k count=3 status=none conv=fsync
+  mv /srv/safe/.tmp-$n /srv/safe/$n
+  sync /srv/safe
+  echo $n
+  dd if=/dev/urandom of=/srv/safe/loose-$n bs=64k count=3 status=none
+done
+"""
+
+
+@pytest.mark.parametrize("first", [1, 1001, 2001])
+def test_no_file_is_lost_that_was_safe_when_the_power_went(head: LabHead, first: int) -> None:
+    with subprocess.Popen(
+        (*SSH, str(head.ssh_config), "head1", f"sh -s -- {first}"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as writing:  # fmt: skip
+        assert writing.stdin is not None
+        assert writing.stdout is not None
+        writing.stdin.write(WRITES.encode())
+        writing.stdin.close()
+        said = [int(writing.stdout.readline()) for _ in range(20)]
+        head.power_cut()
+        writing.terminate()
+        said += [int(line) for line in writing.stdout]
+    head.start()
+    head.wait_ssh()
+    sizes = words(head.run("find", "/srv/safe", "-type", "f", "-printf", "%f %s\n"))
+    kept = dict(line.split() for line in sizes.splitlines())
+    assert {kept.get(str(number)) for number in said} == {"12288"}
+    assert kept.get(f"loose-{said[-1]}") != "196608"
 
 
 def test_an_orderly_stop_loses_nothing(head: LabHead) -> None:
