@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from tests.lab.operator import Operator, operator
 from tests.lab.platform import HEADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tests.lab.head import LabHead
     from tests.lab.lab import Lab
@@ -92,6 +93,24 @@ class Bench:
             *("deploy", "--host", heads, "--yes", "--release", made.path),
             *("--deadline", DEADLINE),
         )
+
+    @contextmanager
+    def crippled(self, edits: Mapping[str, tuple[str, str]]) -> Iterator[Made]:
+        """Give the new release with an agent that lacks something: by file, what is replaced."""
+        files = {name: self.site.root / name for name in edits}
+        texts = {name: file.read_text() for name, file in files.items()}
+        turn(self.site, alpha="2", pages="2")
+        try:
+            for name, (before, after) in edits.items():
+                assert before in texts[name], f"{name} does not say {before!r}"
+                files[name].write_text(texts[name].replace(before, after))
+            made = Made(self.site.build(), self.new.versions)
+            assert made.path != self.new.path
+            self.spare.append(made)
+            yield made
+        finally:
+            for name, file in files.items():
+                file.write_text(texts[name])
 
     def ballasted(self) -> Made:
         """Build a release that no head has, with much to push."""

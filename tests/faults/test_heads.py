@@ -75,6 +75,22 @@ def test_two_operators_at_the_same_moment(bench: Bench) -> None:
         look(bench.site, head, (bench.new,))
 
 
+NO_LOCK = {"deploy/lock.py": ("if not try_lock(descriptor):", "if try_lock(descriptor) is None:")}
+
+
+def test_without_the_lock_nobody_is_refused(bench: Bench) -> None:
+    """The control: an agent that takes the lock for free lets two change one head at once."""
+    name = bench.lab.heads[0].name
+    with bench.crippled(NO_LOCK) as made:
+        with operator(bench.site, *bench.words(name, made)) as first:
+            assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
+            second = bench.site.try_sealift(*bench.words(name, made))
+            codes = {first.end(), second.code}
+    assert "wait until it has ended" not in second.err
+    assert codes <= {0, 4, 5, 6}
+    bench.put(bench.old)
+
+
 # A full disk.
 
 
@@ -175,6 +191,19 @@ def test_one_ill_head_takes_all_back(bench: Bench) -> None:
         assert bench.lab.heads[2].name in done.err
         unmoved(bench)
     finishes(bench)
+
+
+NO_CHECK = {"deploy/perform.py": ("self.head.check(self._wanted(), None, self.observe)", "pass")}
+
+
+def test_without_the_check_an_ill_service_stays(bench: Bench) -> None:
+    """The control: an agent that asks nobody confirms what dies."""
+    head = bench.lab.heads[0]
+    with bench.crippled(NO_CHECK) as made, ill((head,), "0.5"):
+        done = bench.site.try_sealift(*bench.words(head.name, made))
+        kept = current(bench.site, head)
+    assert (done.code, kept) != (5, bench.old.path)
+    bench.put(bench.old)
 
 
 def test_a_service_that_dies_later_is_seen(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import Bench, on_each, shares
+from tests.faults.whole import NotWholeError, look
 from tests.lab.operator import operator
 
 if TYPE_CHECKING:
@@ -80,3 +81,40 @@ def test_power_is_cut(bench: Bench, phase: str) -> None:
         assert len(on_each(bench.lab.heads, rounds)) == CUTS
     finally:
         bench.put(bench.old)
+
+
+NO_SYNC = {
+    "store/sync.py": ("sync(descriptor)", "descriptor"),
+    "deploy/durable.py": ("os.fsync(", "int("),
+}
+
+
+def survivor(bench: Bench, head: LabHead, made: Made) -> Made:
+    """Deploy, cut the power the moment the command has ended well, and see what boots."""
+    with operator(bench.site, *bench.words(head.name, made)) as running:
+        assert running.end(PATIENCE) == 0, running.said
+        head.power_cut()
+    boot(head)
+    return look(bench.site, head, (bench.old, made))
+
+
+def test_what_was_confirmed_survives_a_power_cut(bench: Bench) -> None:
+    for head in bench.lab.heads:
+        for made in (bench.new, bench.old):
+            assert survivor(bench, head, made) == made
+
+
+def test_without_syncing_it_does_not(bench: Bench) -> None:
+    """The control: the command has ended well, and the disk does not know."""
+    head = bench.lab.heads[0]
+    bench.put(bench.old)
+    # What was deployed before is on the disk, as it would be after some seconds.
+    head.run("sync")
+    with bench.crippled(NO_SYNC) as made:
+        try:
+            kept = survivor(bench, head, made) == made
+        except NotWholeError:
+            kept = False
+    assert not kept
+    head.run("sync")
+    bench.put(bench.old)
