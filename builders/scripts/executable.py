@@ -3,7 +3,7 @@
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `name` (of the
 recipe), `command` (the project's console script), `variable` (where the one file unpacks itself is
 what this environment variable says), `pure` (distributions whose extension modules are left out of
-what any Python runs), `python`, `tools` (an environment that has pex and shiv), `env` (the locked
+PEX and shiv), `python`, `tools` (an environment that has pex and shiv), `env` (the locked
 wheels, joined), `project` (the folder with the project's wheel), `launcher` (all store paths),
 `files` (file name → path of a fetched wheel), `wheels` (file name → store path of the same wheel,
 unpacked), `work` (a folder to work in) and `out`.
@@ -100,7 +100,7 @@ def entry_of(site: Path, command: str) -> str:
 
 
 def lay_wheels(folder: Path, files: dict[str, str], wheel: Path, pure: list[str]) -> None:
-    """Copy the wheels that the PEX is made of; those of `pure` become wheels for any Python."""
+    """Copy the wheels that the PEX is made of; those of `pure` lose their extension modules."""
     folder.mkdir(parents=True)
     shutil.copyfile(wheel, folder / wheel.name)
     for name, path in sorted(files.items()):
