@@ -81,11 +81,13 @@ NO_LOCK = {"deploy/lock.py": ("if not try_lock(descriptor):", "if try_lock(descr
 def test_without_the_lock_nobody_is_refused(bench: Bench) -> None:
     """The control: an agent that takes the lock for free lets two change one head at once."""
     name = bench.lab.heads[0].name
-    with bench.crippled(NO_LOCK) as made:
-        with operator(bench.site, *bench.words(name, made)) as first:
-            assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
-            second = bench.site.try_sealift(*bench.words(name, made))
-            codes = {first.end(), second.code}
+    with (
+        bench.crippled(NO_LOCK) as made,
+        operator(bench.site, *bench.words(name, made)) as first,
+    ):
+        assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
+        second = bench.site.try_sealift(*bench.words(name, made))
+        codes = {first.end(), second.code}
     assert "wait until it has ended" not in second.err
     assert codes <= {0, 4, 5, 6}
     bench.put(bench.old)
