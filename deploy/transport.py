@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 import fabric
 import paramiko
 from paramiko.config import SSHConfig
+from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
 
 from deploy import bulk
 from deploy.bulk import Data, not_let_in, other_key
 from deploy.known_hosts import HostKey, pinned
 from deploy.route import ALIVE, MISSED, Ssh, route
-from deploy.ssh_errors import AuthError, HostKeyError, SudoError, TransportError, UnreachableError
+from deploy.ssh_errors import HostKeyError, SudoError, TransportError, UnreachableError
 from deploy.streams import Channel, Ended, finish, lost
 
 if TYPE_CHECKING:
@@ -242,8 +243,7 @@ def _fabric(hop: Hop, settings: Ssh, gateway: fabric.Connection | None) -> fabri
         forward_agent=False,
         connect_timeout=max(1, round(wait)),
         connect_kwargs={
-            **_credentials(hop),
-            "look_for_keys": False,
+            "auth_strategy": _Keys(hop),
             "banner_timeout": wait,
             "auth_timeout": wait,
             "channel_timeout": wait,
@@ -271,28 +271,53 @@ def _pins(hop: Hop, settings: Ssh) -> list[paramiko.PKey]:
     return keys
 
 
-def _credentials(hop: Hop) -> dict[str, object]:
-    """Say with which keys to log in; one that is locked is looked for in the agent."""
-    files = [str(file) for file in hop.identities]
-    certified = [f"{file}-cert.pub" for file in files if Path(f"{file}-cert.pub").exists()]
-    said: dict[str, object] = {"key_filename": certified + files, "allow_agent": not hop.only}
-    if hop.only and (key := _in_agent(files)) is not None:
-        said["pkey"] = key
-    return said
+class _Keys:
+    """Logs in with the keys of a hop, and with the agent's where it may."""
+
+    def __init__(self, hop: Hop) -> None:
+        self._hop = hop
+        self._said: list[str] = []
+
+    def authenticate(self, transport: paramiko.Transport) -> list[str]:
+        """Try one key after the other.
+
+        Raises:
+            AuthenticationException: none will do; says what became of each.
+        """
+        for name, key in self._keys():
+            try:
+                if not transport.auth_publickey(self._hop.user, key):
+                    return []
+                self._said.append(f"{name} is not enough")
+            except paramiko.AuthenticationException:
+                self._said.append(f"{name} is refused")
+            except (paramiko.SSHException, EOFError):  # it had enough of us
+                self._said.append(f"{name} was one too many")
+                break
+        raise paramiko.AuthenticationException("; ".join(self._said) or "there is no key to try")
+
+    def _keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Yield keys with their names; what is locked may still be in the agent."""
+        for file in self._hop.identities:
+            try:
+                yield str(file), paramiko.PKey.from_path(file)
+            except TypeError:
+                self._said.append(f"{file} has a passphrase and is not in the agent")
+            except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as fault:
+                self._said.append(f"{file} cannot be used: {fault}")
+        wanted = _public(self._hop.identities)
+        for key in paramiko.Agent().get_keys() if "SSH_AUTH_SOCK" in os.environ else ():
+            if not self._hop.only or key.get_base64() in wanted:
+                yield f"{key.comment or key.get_name()} of the agent", key
 
 
-def _in_agent(files: Sequence[str]) -> paramiko.PKey | None:
-    wanted = set()
+def _public(files: Sequence[Path]) -> set[str]:
+    """Return the public keys that lie beside private ones, in base 64."""
+    found: set[str] = set()
     for file in files:
         with suppress(OSError):
-            wanted.update(Path(f"{file}.pub").read_text(encoding="utf-8").split()[1:2])
-    if not wanted or not os.environ.get("SSH_AUTH_SOCK"):
-        return None
-    with suppress(paramiko.SSHException):
-        for key in paramiko.Agent().get_keys():
-            if key.get_base64() in wanted:
-                return key
-    return None
+            found.update(Path(f"{file}.pub").read_text(encoding="utf-8").split()[1:2])
+    return found
 
 
 def _watch(connection: fabric.Connection) -> None:
@@ -345,15 +370,9 @@ def _translated(host: str, hop: Hop, settings: Ssh) -> Iterator[None]:
     except paramiko.BadHostKeyException as fault:
         expected, got = _print(fault.expected_key), _print(fault.key)
         raise other_key(name, expected=expected, got=got, pin=hop.name) from fault
-    except paramiko.PasswordRequiredException as fault:
-        raise AuthError(
-            "the key has a passphrase", where=name, hint="put it into the agent: ssh-add"
-        ) from fault
     except paramiko.AuthenticationException as fault:
         raise not_let_in(name, hop.user, str(fault)) from fault
     except (paramiko.SSHException, OSError, EOFError) as fault:
-        if "No authentication methods" in str(fault):
-            raise not_let_in(name, hop.user, "there is no key to try") from fault
         raise _unreachable(name, hop, fault, settings) from fault
 
 
