@@ -135,6 +135,12 @@ class ManagerError(HeadError):
     slug = "manager-failed"
 
 
+class BadUnitError(HeadError):
+    """A unit that systemd finds fault with."""
+
+    slug = "unit-refused"
+
+
 class WebServerError(HeadError):
     """The web server refuses its configuration."""
 
