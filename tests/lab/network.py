@@ -30,6 +30,11 @@ def up(names: Names, heads: int) -> None:
     """Make the bridge and the rules for this many heads."""
     run("ip", "link", "add", names.bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
     Path(f"/proc/sys/net/ipv6/conf/{names.bridge}/disable_ipv6").write_text("1")
+    # A head that boots misses the first question for its address. The next comes after 50 ms, not
+    # a second; a head that is cut off is given up after 3 s, as ever.
+    asking = Path(f"/proc/sys/net/ipv4/neigh/{names.bridge}")
+    (asking / "retrans_time_ms").write_text("50")
+    (asking / "mcast_solicit").write_text("60")
     run("ip", "address", "add", f"{names.transfer}/24", "dev", names.bridge)
     run("ip", "link", "set", names.bridge, "up")
     run("nft", "-f", "-", input=ruleset(names, heads).encode())
