@@ -162,8 +162,7 @@ def restart(
         _known(wanted, names)
         if not names:
             head.prepare(wanted, tell, known=True)
-            head.services.shutdown()
-            head.restart(wanted, reload=False, observe=tell)
+            head.renew(wanted, tell)
         else:
             head.restart_only(wanted, names, running=True, observe=tell)
         head.check(wanted, names or None, tell)

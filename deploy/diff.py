@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from deploy.bill import Change
-    from deploy.head import LocalHead
+    from deploy.head import Head
     from deploy.release import Release
     from store.info import PathInfo
 
@@ -66,7 +66,7 @@ class Diff:
         return not self.packages and self.services == self.frontends == Parts()
 
 
-def diff(head: LocalHead, before: int, after: int) -> Diff:
+def diff(head: Head, before: int, after: int) -> Diff:
     """Compare two generations of a head.
 
     Raises:
@@ -102,7 +102,7 @@ def _inside(old: Release, new: Release) -> tuple[Change, ...] | None:
     return None if was is None or now is None else bill.compare(was, now)
 
 
-def _below(head: LocalHead, closure: Iterable[PathInfo], release: Release) -> list[PathInfo]:
+def _below(head: Head, closure: Iterable[PathInfo], release: Release) -> list[PathInfo]:
     """Leave out the release itself, which always differs, and what only tells of others."""
     top = head.store.parse(release.path)
     return [e for e in closure if e.path != top and not e.path.name.endswith(bill.SUFFIX)]

@@ -91,6 +91,14 @@ class Plan:
     old: Mapping[str, tuple[str, ...]]
     closing: tuple[str, ...] = ()
 
+    def only(self, names: Collection[str]) -> Plan:
+        """Return the part that is about these services; what others had runs on."""
+        return Plan(
+            {name: unit for name, unit in self.units.items() if name in names},
+            {name: move for name, move in self.moves.items() if name in names},
+            {name: old for name, old in self.old.items() if name in names},
+        )
+
     def names(self, *moves: Move) -> tuple[str, ...]:
         """Return the services to which one of these is done, sorted."""
         return tuple(sorted(name for name, move in self.moves.items() if move in moves))

@@ -30,7 +30,7 @@ from deploy.errors import PortTakenError
 from deploy.journal import Journal
 from deploy.layout import Layout
 from deploy.lock import HeadLock
-from deploy.ports import listeners
+from deploy.ports import groups, listeners
 from deploy.profile import Profile
 from deploy.release import WEB_SERVER, Release
 from deploy.services import Changes
@@ -38,12 +38,14 @@ from deploy.settings import Settings
 from deploy.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from deploy.certificates import Expiry
     from deploy.events import Observe
-    from deploy.services import Program, ServiceManager
+    from deploy.logs import Line
+    from deploy.services import Process, Program, ProgramManager, ServiceManager
     from store.local import LocalStore
 
 LOG_LINES = 20
@@ -59,6 +61,16 @@ class Head(Protocol):
     @property
     def name(self) -> str:
         """The name in the inventory."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the platform."""
+        ...
+
+    @property
+    def store(self) -> LocalStore:
+        """The store that its releases lie in."""
         ...
 
     @property
@@ -137,8 +149,28 @@ class Head(Protocol):
         """Forget what an unfinished change brought besides the release; tell if there was any."""
         ...
 
+    def renew(self, wanted: Release, observe: Observe) -> None:
+        """Start everything anew."""
+        ...
+
     def tidy(self, wanted: Release) -> None:
         """Remove what only earlier releases needed."""
+        ...
+
+    def answers(self, wanted: Release) -> Mapping[str, str | None]:
+        """Ask each program of `wanted` once; what is wrong with it, or nothing."""
+        ...
+
+    def expiring(self, wanted: Release) -> tuple[Expiry, ...]:
+        """Return which of the release's certificates have run out or soon will."""
+        ...
+
+    def lines(self, name: str, count: int) -> Sequence[Line]:
+        """Return the last `count` lines of each log of a service."""
+        ...
+
+    def follow(self, name: str, count: int) -> Iterator[Line | None]:
+        """Give the last lines of a service, then what it adds, until the caller has enough."""
         ...
 
 
@@ -152,7 +184,7 @@ class LocalHead:
         settings: Settings | None = None,
         *,
         name: str = "local",
-        manager: ServiceManager | None = None,
+        manager: ProgramManager | None = None,
     ) -> None:
         self.name = name
         self.store = store
@@ -163,7 +195,7 @@ class LocalHead:
         self.journal = Journal(self.layout.journal)
         self.audit = Audit(self.layout.audit)
         self.profile = Profile(self.layout)
-        self.services: ServiceManager = manager or Supervisor(
+        self.services: ProgramManager = manager or Supervisor(
             self.layout, stop_seconds=self.settings.stop_seconds
         )
 
@@ -265,10 +297,28 @@ class LocalHead:
         found = credentials.provide(self.layout, wanted.services.values(), lambda _: None)
         credentials.collect(self.layout, found.values())
 
+    def renew(self, wanted: Release, observe: Observe) -> None:
+        """Start everything anew, the service manager included."""
+        self.services.shutdown()
+        self.restart(wanted, reload=False, observe=observe)
+
     def answers(self, wanted: Release) -> Mapping[str, str | None]:
         """Ask each program of `wanted` once; what is wrong with it, or nothing."""
         every = checks(wanted, self.settings, self._revision(wanted))
-        return health.answers(every, GLANCE)
+        wants = programs.ports(wanted, self.settings)
+        return {**health.answers(every, GLANCE), **strangers(wants, self.services.processes())}
+
+    def expiring(self, wanted: Release) -> tuple[Expiry, ...]:
+        """Return which of the release's certificates have run out or soon will."""
+        return certificates.expiring(self.layout, wanted)
+
+    def lines(self, name: str, count: int) -> Sequence[Line]:
+        """Return the last `count` lines of each log of a service."""
+        return logs.last_lines(self.layout, name, count)
+
+    def follow(self, name: str, count: int) -> Iterator[Line | None]:
+        """Give the last lines of a service, then what it adds, until the caller has enough."""
+        return logs.follow(self.layout, name, count)
 
     def last_lines(self, name: str, count: int, *, since: float = 0.0) -> tuple[str, ...]:
         """Return the last lines of the logs of one service, its own output at the end."""
@@ -323,6 +373,21 @@ class LocalHead:
 
     def _revision(self, wanted: Release) -> str:
         return "" if wanted.web is None else nginx.revision(wanted, self.layout, self.settings)
+
+
+def strangers(wants: Mapping[int, str], processes: Mapping[str, Process]) -> dict[str, str]:
+    """Return who holds the port of a program in its stead, which may well answer for it.
+
+    So do workers that outlive their killed parent for a moment. A program leads its own process
+    group, and what it starts is in it.
+    """
+    held = groups(wants) if processes else {}
+    found = {}
+    for port, owners in held.items():
+        process = processes.get(wants[port])
+        if process is not None and process.pid not in owners:
+            found[wants[port]] = f"another process holds {next(iter(owners.values()))}"
+    return found
 
 
 def _make(layout: Layout) -> None:

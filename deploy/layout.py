@@ -98,7 +98,7 @@ class Layout:
 
     def unit_record(self, number: int) -> Path:
         """Return the file that says how well a generation's units are closed in."""
-        return self.records_dir / f"{number}.units.json"
+        return self.head_dir / "units" / f"{number}.json"
 
     @property
     def nginx_conf(self) -> Path:

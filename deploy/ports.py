@@ -42,6 +42,14 @@ def listeners(ports: Collection[int]) -> tuple[Listener, ...]:
     return tuple(known.get(port, Listener(port)) for port in sorted(set(inodes.values())))
 
 
+def owners(ports: Collection[int]) -> tuple[Listener, ...]:
+    """Return all who listen on `ports`, at whatever address; several may hold one socket."""
+    inodes = _inodes(ports, everywhere=True)
+    known = tuple(_owners(inodes))
+    seen = {each.port for each in known}
+    return (*known, *(Listener(port) for port in sorted(set(inodes.values()) - seen)))
+
+
 def groups(ports: Collection[int]) -> dict[int, dict[int, Listener]]:
     """Return per port the process groups that hold its listening socket, as far as known."""
     found: dict[int, dict[int, Listener]] = {}
@@ -51,22 +59,26 @@ def groups(ports: Collection[int]) -> dict[int, dict[int, Listener]]:
     return found
 
 
-def parse(table: str, ports: Collection[int]) -> dict[str, int]:
-    """Return inode → port of the sockets in /proc/net/tcp's `table` that listen on `ports`."""
+def parse(table: str, ports: Collection[int], *, everywhere: bool = False) -> dict[str, int]:
+    """Return inode → port of the sockets in /proc/net/tcp's `table` that listen on `ports`.
+
+    Those that clash with this machine's own address, or with `everywhere` those at any address.
+    """
     found = {}
     for line in table.splitlines()[1:]:
         row = line.split()
         address, _, port = row[1].rpartition(":")
-        if row[3] == LISTEN and address in CLASHING and int(port, 16) in ports:
+        counts = everywhere or address in CLASHING
+        if row[3] == LISTEN and counts and int(port, 16) in ports:
             found[row[9]] = int(port, 16)
     return found
 
 
-def _inodes(ports: Collection[int]) -> dict[str, int]:
+def _inodes(ports: Collection[int], *, everywhere: bool = False) -> dict[str, int]:
     found: dict[str, int] = {}
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         with suppress(FileNotFoundError):
-            found.update(parse(table.read_text("ascii"), ports))
+            found.update(parse(table.read_text("ascii"), ports, everywhere=everywhere))
     return found
 
 

@@ -77,25 +77,7 @@ class ServiceManager(Protocol):
     """Keeps programs running. A program is known by its name; what is unknown is refused."""
 
     def alive(self) -> bool:
-        """Tell whether the manager itself runs."""
-        ...
-
-    def check(self, programs: Sequence[Program], tools: Tools, *, known: bool) -> None:
-        """Refuse, before anything is touched, what cannot be run.
-
-        `tools` may hold the manager itself. A release that is `known` may have been made when
-        releases brought none; it runs under the manager that runs.
-        """
-        ...
-
-    def apply(
-        self, programs: Sequence[Program], tools: Tools, only: Collection[str] | None = None
-    ) -> Changes:
-        """Run exactly these: restart what differs, leave alone what does not.
-
-        A manager that does not run is started out of `tools`; one that runs stays. With `only`,
-        what has another name is left alone in any case, and the manager must run.
-        """
+        """Tell whether the manager runs, or anything of ours under one that always does."""
         ...
 
     def processes(self) -> Mapping[str, Process]:
@@ -115,5 +97,27 @@ class ServiceManager(Protocol):
         ...
 
     def shutdown(self) -> None:
-        """Stop everything, the manager included, and return when it has ended."""
+        """Stop everything, a manager of our own included, and return when it has ended."""
+        ...
+
+
+class ProgramManager(ServiceManager, Protocol):
+    """One that is told programs by us, rather than reading them in the release."""
+
+    def check(self, programs: Sequence[Program], tools: Tools, *, known: bool) -> None:
+        """Refuse, before anything is touched, what cannot be run.
+
+        `tools` may hold the manager itself. A release that is `known` may have been made when
+        releases brought none; it runs under the manager that runs.
+        """
+        ...
+
+    def apply(
+        self, programs: Sequence[Program], tools: Tools, only: Collection[str] | None = None
+    ) -> Changes:
+        """Run exactly these: restart what differs, leave alone what does not.
+
+        A manager that does not run is started out of `tools`; one that runs stays. With `only`,
+        what has another name is left alone in any case, and the manager must run.
+        """
         ...

@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy import certificates, programs
 from deploy.activate import current_release
-from deploy.ports import groups
 from deploy.release import WEB_SERVER
 from deploy.services import Phase, Process
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.certificates import Expiry
-    from deploy.head import LocalHead
+    from deploy.head import Head
     from deploy.journal import Intent
     from deploy.lock import Holder
     from deploy.profile import Generation
@@ -81,7 +79,7 @@ class HeadStatus:
         return whole and all(each.healthy for each in self.services)
 
 
-def status(head: LocalHead) -> HeadStatus:
+def status(head: Head) -> HeadStatus:
     """Return what the head runs."""
     holder = head.lock.holder()
     interrupted = _interrupted(head)
@@ -92,17 +90,17 @@ def status(head: LocalHead) -> HeadStatus:
     if generation is not None:
         release = current_release(head)
         services = _services(head, release, generation)
-        ending = certificates.expiring(head.layout, release)
+        ending = head.expiring(release)
     alive = head.services.alive()
     return HeadStatus(head.name, head.url, generation, alive, holder, interrupted, services, ending)
 
 
-def history(head: LocalHead) -> tuple[Generation, ...]:
+def history(head: Head) -> tuple[Generation, ...]:
     """Return the generations of a head, oldest first."""
     return head.profile.generations()
 
 
-def _interrupted(head: LocalHead) -> Intent | None:
+def _interrupted(head: Head) -> Intent | None:
     """Return the intent in the journal, unless whoever wrote it is still at work.
 
     Read before and after looking at the lock: a change may begin or end in between.
@@ -114,31 +112,13 @@ def _interrupted(head: LocalHead) -> Intent | None:
     return second if second is not None and second.since == first.since else None
 
 
-def _services(
-    head: LocalHead, release: Release, generation: Generation
-) -> tuple[ServiceStatus, ...]:
+def _services(head: Head, release: Release, generation: Generation) -> tuple[ServiceStatus, ...]:
     processes = head.services.processes()
     answers = head.answers(release) if processes else {}
-    strangers = _strangers(programs.ports(release, head.settings), processes)
     return tuple(
-        _one(name, path, processes.get(name), strangers.get(name) or answers.get(name), generation)
+        _one(name, path, processes.get(name), answers.get(name), generation)
         for name, path in _paths(release).items()
     )
-
-
-def _strangers(wants: Mapping[int, str], processes: Mapping[str, Process]) -> dict[str, str]:
-    """Return who holds the port of a program in its stead, which may well answer for it.
-
-    So do workers that outlive their killed parent for a moment. A program leads its own process
-    group, and what it starts is in it.
-    """
-    held = groups(wants) if processes else {}
-    found = {}
-    for port, owners in held.items():
-        process = processes.get(wants[port])
-        if process is not None and process.pid not in owners:
-            found[wants[port]] = f"another process holds {next(iter(owners.values()))}"
-    return found
 
 
 def _paths(release: Release) -> Mapping[str, Path]:

@@ -178,6 +178,13 @@ class Systemd:
         fresh.write_text(str(stamp), "utf-8")
         fresh.replace(self._notes / unit)
 
+    def note_all(self, every: Iterable[Unit], secrets: Mapping[str, str]) -> None:
+        """Note of units that systemd is about to start with what that will be."""
+        for unit in every:
+            self.note(unit.service, Stamp(unit.digest, secrets.get(unit.name, "")))
+            if unit.socket is not None:
+                self.note(unit.socket, Stamp(unit.socket_digest))
+
     def forget(self, unit: str) -> None:
         """Forget with what a unit was started: it may be another text soon."""
         (self._notes / unit).unlink(missing_ok=True)

@@ -1,0 +1,455 @@
+"""A real head: systemd runs a release's units, each service with its socket and its own user.
+
+Implements `deploy.head.Head` and, for operators elsewhere, `deploy.session.RemoteHead`. Needs root.
+What is done in which order is for `deploy.activate`; here is how.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy import (
+    accounts,
+    certificates,
+    durable,
+    fit,
+    handover,
+    health,
+    integrity,
+    journald,
+    keeping,
+    ownership,
+    probes,
+    rehearsal,
+    release,
+    secrets_head,
+    state,
+    units,
+)
+from deploy.audit import Audit
+from deploy.checks import checks
+from deploy.errors import ManagerError, UnhealthyError
+from deploy.health import Check
+from deploy.journal import Journal
+from deploy.layout import Layout
+from deploy.lock import HeadLock
+from deploy.nginx import ECHO
+from deploy.probes import Request
+from deploy.profile import Profile
+from deploy.release import WEB_SERVER, Probe, Release
+from deploy.relieve import relieve
+from deploy.settings import Settings
+from deploy.systemd import Systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from deploy.certificates import Expiry
+    from deploy.events import Observe
+    from deploy.logs import Line
+    from deploy.orders import Order
+    from deploy.services import Changes, Process
+    from deploy.units import Unit
+    from store.local import LocalStore
+
+LOG_LINES = 20
+FRESH = 60.0
+"""Seconds; what was written earlier has nothing to say about a failure."""
+GLANCE = 3.0
+"""Seconds that a service gets to answer when it is only looked at."""
+PATIENT = Settings(settle_seconds=1.0)
+LOOK = 0.5
+"""Seconds between two looks at what waits for its operator to agree."""
+STATE_MODE = 0o750
+COMMAND = Path("/usr/local/bin/sealift")
+PERSISTENT = Path("/etc/systemd/system")
+WANTED_BY = "multi-user.target.wants"
+
+
+class SystemdHead:
+    """The head that this machine is, under the `var` folder of its store."""
+
+    def __init__(
+        self, store: LocalStore, *, manager: Systemd | None = None, settings: Settings = PATIENT
+    ) -> None:
+        self.store = store
+        self.layout = Layout(store.var_dir, Path("/var/lib/sealift"))
+        _make(self.layout)
+        self.lock = HeadLock(self.layout.lock)
+        self.journal = Journal(self.layout.journal)
+        self.audit = Audit(self.layout.audit)
+        self.profile = Profile(self.layout)
+        self.services = manager or Systemd()
+        self._patience = settings
+        self._read()
+
+    @property
+    def name(self) -> str:
+        """What the inventory calls it."""
+        return self.kept.name
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the platform."""
+        return self.kept.url
+
+    def session(self) -> AbstractContextManager[None]:
+        """Keep the store's collector out during the block."""
+        return self.store.session()
+
+    def load(self, path: Path) -> Release:
+        """Read the part of the release at a store path that this head runs."""
+        return units.chosen(release.load(path), self.kept.services)
+
+    def take(self, order: Order) -> None:
+        """Keep what comes with an order; it holds for good once the change is agreed to."""
+        if order.head is not None:
+            keeping.keep(self.layout, order.head)
+        if order.secrets is not None:
+            secrets_head.keep(self.layout, order.secrets)
+        self._read()
+
+    def settle(self) -> None:
+        """Let hold what came with the order."""
+        keeping.settle(self.layout)
+        secrets_head.settle(self.layout)
+
+    def drop(self) -> bool:
+        """Forget what came with the order; tell whether any of it was new."""
+        fresh = _fresh(self.layout)
+        secrets_head.drop(self.layout)
+        dropped = keeping.drop(self.layout)
+        self._read()
+        return dropped or fresh
+
+    def prepare(self, wanted: Release, observe: Observe, *, known: bool) -> None:
+        """Check system, closure, ports, secrets, units and configuration; provide state.
+
+        Raises:
+            Error: what is missing, taken or wrong; nothing that runs was touched.
+        """
+        del known
+        every = units.units(wanted)
+        ownership.check_room(self.layout.var_dir)
+        fit.check(wanted, fit.glibc(), where=self.name)
+        integrity.check(self.store, wanted.path, running=self._running())
+        ownership.check_ports(_wanted_ports(wanted), where=self.name)
+        accounts.make(wanted.units_dir / units.SYSUSERS)
+        secrets_head.digests(self.layout, wanted)
+        self._provide_state(wanted, observe)
+        rehearsal.verify(wanted, every.values(), running=self._running())
+        if WEB_SERVER in every:
+            rehearsal.try_web_server(wanted, self.layout, every[WEB_SERVER])
+
+    def forecast(self, wanted: Release) -> Changes:
+        """Tell what a switch to `wanted` would do."""
+        digests = secrets_head.digests(self.layout, wanted)
+        return self._plan(wanted, digests, stale=self._is_stale(wanted)).changes
+
+    def guard(self, wanted: Release) -> None:
+        """Let systemd know the release's units, and look every few seconds whether we live.
+
+        From here on a start of the machine puts an unfinished change right, too.
+        """
+        self._install(wanted)
+        self.services.link(units.files(wanted, units.units(wanted)))
+        self.services.launch(units.TIMER)
+
+    def unguard(self) -> None:
+        """Stop looking; a head that nothing is deployed on knows none of our units."""
+        self.services.end([units.TIMER], wait=False)
+        if self.profile.current() is None:
+            self.services.link({})
+
+    def restart(self, wanted: Release, *, reload: bool, observe: Observe) -> Changes:
+        """Run what `wanted` says; only what differs from what runs is relieved.
+
+        Raises:
+            UnhealthyError: a new instance is not well; the old one still runs.
+        """
+        return self._run(wanted, stale=reload or self._is_stale(wanted), observe=observe)
+
+    def restart_only(
+        self, wanted: Release, names: Collection[str], *, running: bool, observe: Observe
+    ) -> Changes:
+        """Run `names` as `wanted` says; with `running`, start them anew behind open sockets."""
+        anew = names if running else ()
+        return self._run(wanted, only=names, anew=anew, observe=observe)
+
+    def renew(self, wanted: Release, observe: Observe) -> None:
+        """Start everything anew, behind sockets that stay open."""
+        self.restart_only(wanted, units.units(wanted), running=True, observe=observe)
+
+    def check(
+        self,
+        wanted: Release,
+        names: Collection[str] | None,
+        observe: Observe,
+        present: Callable[[], None] = health.anyway,
+    ) -> None:
+        """Return when the services are healthy.
+
+        Raises:
+            UnhealthyError: one is not; with the request and its last lines.
+        """
+        every = units.units(wanted)
+        health.check(
+            _Instances(self.services, list(every.values())),
+            [each for each in self._checks(wanted) if names is None or each.program in names],
+            self._patience,
+            log=self._log(),
+            observe=observe,
+            present=present,
+        )
+
+    def vigil(self, wanted: Release) -> Callable[[], None]:
+        """Return what raises when a service of `wanted` answers badly twice, or ends."""
+        every = list(units.units(wanted).values())
+        found = {each.program: each for each in self._checks(wanted)}
+        first = {name: process.pid for name, process in self.services.of(every).items()}
+        ailing: dict[str, str] = {}
+        last = [time.monotonic()]
+
+        def look() -> None:
+            if time.monotonic() - last[0] < LOOK:
+                return
+            wrong = _wrong(self.services.of(every), first)
+            wrong |= {n: w for n, w in self.answers(wanted).items() if w is not None}
+            for name, what in wrong.items():
+                if name in ailing:
+                    raise self._unhealthy(found[name], f"it was healthy first, and then: {what}")
+            ailing.clear()
+            ailing.update(wrong)
+            last[0] = time.monotonic()
+
+        return look
+
+    def tidy(self, wanted: Release) -> None:
+        """Remove what only earlier releases needed, and note what is known of the units."""
+        secrets_head.lay(self.layout, wanted)
+        if not COMMAND.exists() or COMMAND.is_symlink():
+            durable.link(COMMAND, str(self.layout.profile / "bin" / "sealift"))
+        current = self.profile.current()
+        if current is not None:
+            rehearsal.record(self.layout, current, wanted, units.units(wanted))
+
+    def answers(self, wanted: Release) -> Mapping[str, str | None]:
+        """Ask each program of `wanted` once; what is wrong with it, or nothing."""
+        return health.answers(self._checks(wanted), GLANCE)
+
+    def expiring(self, wanted: Release) -> tuple[Expiry, ...]:
+        """Return which of the release's certificates have run out or soon will."""
+        place, files = secrets_head.CREDENTIALS, {}
+        for service in wanted.services.values():
+            for each in service.certificates:
+                files[each.certificate] = place / service.name / each.certificate
+        if wanted.systemd is not None and wanted.systemd.certificate is not None:
+            name = wanted.systemd.certificate
+            files[name] = place / WEB_SERVER / name
+        return certificates.ending(wanted, files)
+
+    def lines(self, name: str, count: int) -> Sequence[Line]:
+        """Return the last lines that a service wrote."""
+        return journald.last_lines(self.layout, name, count)
+
+    def follow(self, name: str, count: int) -> Iterator[Line | None]:
+        """Give the last lines of a service, then what it adds."""
+        return journald.follow(self.layout, name, count)
+
+    def boot(self, wanted: Release, observe: Observe) -> None:
+        """Let systemd start everything, after a start of the machine; does not wait for it.
+
+        What runs meanwhile, because somebody was faster, is left as it is.
+
+        Raises:
+            Error: secrets that cannot be laid open; services that need none start all the same.
+        """
+        every = units.units(wanted)
+        self.services.link(units.files(wanted, every))
+        fresh = not self.services.alive()
+        try:
+            digests = secrets_head.lay(self.layout, wanted, observe=observe)
+            if fresh:
+                self.services.note_all(every.values(), digests)
+        finally:
+            self.services.launch(units.TARGET)
+
+    def _read(self) -> None:
+        self.kept = keeping.load(self.layout)
+        self.layout = Layout(self.store.var_dir, self.kept.state_dir)
+
+    def _run(
+        self,
+        wanted: Release,
+        *,
+        only: Collection[str] | None = None,
+        anew: Collection[str] = (),
+        stale: bool = False,
+        observe: Observe,
+    ) -> Changes:
+        before = self.profile.left()
+        kept = None if before is None else self._release(before)
+        digests = secrets_head.lay(self.layout, wanted, before=kept, observe=observe)
+        self.services.link(units.files(wanted, units.units(wanted)))
+        plan = self._plan(wanted, digests, only=only, anew=anew, stale=stale)
+        found = {each.program: each for each in self._checks(wanted)}
+        try:
+            relieve(self.services, plan, digests, lambda fresh: self._well(fresh, found))
+        except ManagerError as error:
+            raise self._explained(error, plan, found) from error
+        return plan.changes
+
+    def _plan(
+        self,
+        wanted: Release,
+        digests: Mapping[str, str],
+        *,
+        only: Collection[str] | None = None,
+        anew: Collection[str] = (),
+        stale: bool = False,
+    ) -> handover.Plan:
+        seen = self.services.seen()
+        plan = handover.plan(units.units(wanted), seen, digests, anew=anew, stale=stale)
+        return plan if only is None else plan.only(only)
+
+    def _release(self, number: int) -> Release | None:
+        """Return what a generation ran, if it is still there."""
+        known = {each.number: each for each in self.profile.generations()}
+        return self.load(known[number].path) if number in known else None
+
+    def _running(self) -> Path | None:
+        """Return the release of the current generation."""
+        current = self.profile.current()
+        return None if current is None else self.profile.get(current).path
+
+    def _provide_state(self, wanted: Release, observe: Observe) -> None:
+        """Make state folders; what is in them is touched as the service's own user."""
+        running = self._running()
+        told = frozenset(
+            () if running is None else (e.path for e in self.load(running).services.values())
+        )
+        for service in wanted.services.values():
+            if service.unit is not None:
+                home = self.layout.state(service.name)
+                accounts.home(home, service.unit.user, mode=STATE_MODE)
+                with accounts.acting_as(service.unit.user):
+                    state.provide(self.layout, [service], observe, told=told)
+
+    def _well(self, fresh: Sequence[Unit], found: Mapping[str, Check]) -> None:
+        """Return when new instances answer at their own sockets, where the old ones do not."""
+        asked = [_at(unit, found[unit.name]) for unit in fresh]
+        instances = _Instances(self.services, list(fresh))
+        quick = Settings(probes=self._patience.probes, settle_seconds=0.0)
+        health.check(instances, asked, quick, log=self._log(), observe=lambda _: None)
+
+    def _checks(self, wanted: Release) -> tuple[Check, ...]:
+        """Return what `wanted` must answer, through its ports and through the web server."""
+        managed = wanted.systemd
+        if managed is None:
+            return checks(wanted, self._patience, "")
+        port, tls = managed.https or managed.http, managed.https is not None
+        asked = Settings(port=port, tls=tls, web_timeout=self._patience.web_timeout)
+        return checks(wanted, asked, managed.revision)
+
+    def _is_stale(self, wanted: Release) -> bool:
+        """Ask the web server that runs whether it has loaded what it should."""
+        managed, web = wanted.systemd, units.units(wanted).get(WEB_SERVER)
+        if managed is None or web is None or web.address is None or not web.address.exists():
+            return False
+        echo = Request(Probe.HTTP, "localhost", 0, ECHO, managed.revision, socket=web.address)
+        return probes.ask(echo, GLANCE) is not None
+
+    def _install(self, wanted: Release) -> None:
+        """Let the machine's start bring up what is current then."""
+        file, unit = wanted.units_dir / units.BOOT, PERSISTENT / units.BOOT
+        text = file.read_bytes()
+        if not unit.is_file() or unit.read_bytes() != text:
+            durable.write(unit, text)
+        link = PERSISTENT / WANTED_BY / units.BOOT
+        if not link.is_symlink():
+            link.parent.mkdir(exist_ok=True)
+            durable.link(link, f"../{units.BOOT}")
+
+    def _explained(
+        self, error: ManagerError, plan: handover.Plan, found: Mapping[str, Check]
+    ) -> Exception:
+        """Return what is wrong with the first service that did not start."""
+        processes = self.services.of(plan.units.values())
+        for name, process in sorted(processes.items()):
+            if plan.moves[name].begins and not process.phase.up:
+                what = process.note or "it did not become ready"
+                return self._unhealthy(found[name], f"{what}; {error.got}" if error.got else what)
+        return error
+
+    def _unhealthy(self, check: Check, what: str) -> UnhealthyError:
+        return UnhealthyError(
+            f"{check.program} is not healthy",
+            service=check.program,
+            request=str(check.requests[0]),
+            got=what,
+            log=self._log()(check.program),
+        )
+
+    def _log(self) -> Callable[[str], Sequence[str]]:
+        """Return what gives a service's last lines of this last while."""
+        since = time.time() - FRESH
+        return lambda name: [
+            line.text for line in journald.last_lines(self.layout, name, LOG_LINES, since=since)
+        ]
+
+
+class _Instances:
+    """Just the instances that are meant, whatever else of the same services runs."""
+
+    def __init__(self, manager: Systemd, wanted: Sequence[Unit]) -> None:
+        self._manager, self._wanted = manager, wanted
+
+    def processes(self) -> Mapping[str, Process]:
+        """Return them by service."""
+        return self._manager.of(self._wanted)
+
+
+def _at(unit: Unit, check: Check) -> Check:
+    """Return the first of a check's questions, asked of one instance alone."""
+    asked = replace(check.requests[0], socket=unit.address, tls=False)
+    return Check(check.program, (asked,), check.timeout)
+
+
+def _wrong(now: Mapping[str, Process], first: Mapping[str, int | None]) -> dict[str, str]:
+    """Return the services that are not the process that they were."""
+    return {
+        name: "the process ended" if process.pid is None else "the process was started again"
+        for name, process in now.items()
+        if process.pid != first[name]
+    }
+
+
+def _wanted_ports(wanted: Release) -> dict[int, tuple[str, str | None]]:
+    """Return which service wants each port, and the socket by which systemd opens it for us."""
+    found: dict[int, tuple[str, str | None]] = {}
+    every = units.units(wanted)
+    for name, service in wanted.services.items():
+        found[service.port] = (name, every[name].socket)
+    if wanted.systemd is not None:
+        for port in (wanted.systemd.http, wanted.systemd.https):
+            if port is not None:
+                found[port] = (WEB_SERVER, every[WEB_SERVER].socket)
+    return found
+
+
+def _fresh(layout: Layout) -> bool:
+    """Tell whether the secrets of the change under way are others than those that hold."""
+    links = [layout.sealed_dir / name for name in (secrets_head.NEXT, secrets_head.CURRENT)]
+    fresh, held = (os.readlink(e) if e.is_symlink() else None for e in links)  # noqa: PTH115
+    return fresh is not None and fresh != held
+
+
+def _make(layout: Layout) -> None:
+    """Make the folders of a head."""
+    for folder in (layout.head_dir, layout.records_dir, layout.profiles_dir):
+        folder.mkdir(parents=True, exist_ok=True)

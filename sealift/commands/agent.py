@@ -1,0 +1,84 @@
+"""`sealift agent …`: what other machines and systemd ask of a head; nothing that people type."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from deploy.events import Event
+    from deploy.systemd_head import SystemdHead
+    from sealift.site import Location, Site
+
+
+@click.group(hidden=True)
+def agent() -> None:
+    """Serve an operator elsewhere, or the machine's start."""
+
+
+@agent.command()
+@click.pass_obj
+def session(location: Location) -> int:
+    """Change this head at the word of whoever is at the other end of standard input."""
+    from deploy.line import Line
+    from deploy.session import serve
+
+    line = Line(sys.stdin.fileno(), sys.stdout.fileno())
+    try:
+        with location.open() as site:
+            return serve(line, lambda: _head(site))
+    finally:
+        line.close()
+
+
+@agent.command()
+@click.option("--root", metavar="NAME", help="Keep what comes from the collector, by this name.")
+@click.pass_obj
+def receive(location: Location, *, root: str | None) -> None:
+    """Take store paths from standard input; what is asked for in return goes to standard output."""
+    from store.receive import receive as take
+
+    with location.open() as site:
+        take(site.store, reader=sys.stdin.buffer, writer=sys.stdout.buffer, root=root)
+
+
+@agent.command()
+@click.pass_obj
+def boot(location: Location) -> None:
+    """Put right what a power cut left, and start what is current."""
+    from deploy.boot import boot as begin
+
+    with location.open() as site:
+        begin(_head(site), _tell)
+
+
+@agent.command()
+@click.pass_obj
+def recover(location: Location) -> None:
+    """Finish or take back a change that nobody is at any more."""
+    from deploy.boot import recover as look
+
+    with location.open() as site:
+        look(_head(site), _tell)
+
+
+def _head(site: Site) -> SystemdHead:
+    """Return the head that this machine is.
+
+    Raises:
+        InputError: it is none, or not for this user to change.
+    """
+    from deploy.systemd_head import SystemdHead
+
+    if os.geteuid() != 0:
+        raise InputError("only root changes a head", hint="sudo")
+    return SystemdHead(site.store)
+
+
+def _tell(event: Event) -> None:
+    click.echo(f"{event.what.value} {event.name} {event.detail}".rstrip())
