@@ -129,7 +129,8 @@ class Service:
 
     `state` paths are relative to the artefact's root and live outside the store. `secrets` are
     the names of all values that the head alone knows, those of `certificates` among them. `env`
-    values and `command` words may hold `{port}`, `{port:NAME}`, `{state}` and `{credentials}`.
+    values and `command` words may hold `{port}`, `{port:NAME}`, `{state}` and `{credentials}`,
+    words `{url}` as well: how browsers reach the site, without a slash at its end.
     `socket`: it takes its listening socket from who starts it; None is for what `app` implies.
     `concurrent`: an old and a new instance may run at once. `limits` are systemd's, by words of
     ours.

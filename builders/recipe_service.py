@@ -49,6 +49,7 @@ def service(node: Node) -> Service:
     secrets, certificates = _secrets(values)
     _check_credentials(values, secrets)
     _check_concurrent(values)
+    _check_url(values)
     return Service(
         port=integer(values["port"], 1, 65_535),
         health=health(values["health"]),
@@ -88,6 +89,14 @@ def _check_concurrent(values: dict[str, Node]) -> None:
             "two instances cannot open one port",
             expected="socket: true, for a service that takes its listening socket from systemd",
         )
+
+
+def _check_url(values: dict[str, Node]) -> None:
+    """Refuse a head's URL where systemd does not put it in."""
+    for _, value in values["env"].entries if "env" in values else ():
+        if "{url}" in value.text:
+            hint = "take it in the command, or read the variable SEALIFT_URL"
+            raise fail(value, "{url} is for commands", hint=hint)
 
 
 def _command(node: Node) -> tuple[str, ...]:

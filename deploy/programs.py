@@ -73,7 +73,8 @@ def _service(
 ) -> Program:
     """Fill in what only the head knows; `numbers` are the ports of all, by `{port:NAME}`."""
     state = layout.state(service.name)
-    words = {"{port}": str(port(service, settings)), "{state}": str(state), **numbers}
+    url = f"http://{settings.address}:{settings.port}"
+    words = {"{port}": str(port(service, settings)), "{state}": str(state), "{url}": url, **numbers}
     if credentials is not None:
         words["{credentials}"] = str(credentials)
     _check_ports(service, numbers)
@@ -83,7 +84,7 @@ def _service(
         name=service.name,
         command=tuple(_fill(word, words) for word in service.command),
         directory=service.cwd,
-        environment={**_base(service.name, state, layout), **own, **secret},
+        environment={**_base(service.name, state, layout), "SEALIFT_URL": url, **own, **secret},
         log=layout.log(service.name),
         start_seconds=settings.start_seconds,
         stop_seconds=settings.stop_seconds,

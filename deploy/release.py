@@ -81,7 +81,8 @@ class Unit:
 class Service:
     """How one artefact runs.
 
-    Words of `command` and values of `env` may hold {port}, {port:NAME}, {state}, {credentials}.
+    Words of `command` and values of `env` may hold {port}, {port:NAME}, {state}, {credentials};
+    words may hold {url}.
     """
 
     name: str

@@ -21,6 +21,9 @@ BACKLOG = 4096
 STOP_SECONDS = 60
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUN = "/run/sealift"
+SITE = f"{RUN}/site.env"
+"""Where a head writes the one variable `URL`: how browsers reach it."""
+URL = "SEALIFT_URL"
 HASH = 32
 """Characters of a store path's name that are its hash."""
 HIDDEN = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - they are not used
@@ -55,6 +58,27 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged
 SystemCallErrorNumber=EPERM
 """
+AGENT_HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID
+CapabilityBoundingSet=CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID CAP_SYS_PTRACE
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+"""
+"""It runs as root: it makes users, tries out the web server and talks to systemd; no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +235,7 @@ def service(unit: Unit, head: Head, ports: dict[str, int]) -> str:
         f"User={user(unit.name)}\nSyslogIdentifier={unit.name}\n"
         f"WorkingDirectory={spell(unit.cwd, bare)}\n"
         f"ExecStart={command}\n"
+        f"EnvironmentFile=-{SITE}\n"
         f"TimeoutStartSec={max(ceil(unit.start_seconds), 1)}\n"
         f"{RUNNING}{joined(lines)}{HARDENING}"
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
@@ -264,10 +289,11 @@ def fill(text: str, known: dict[str, str]) -> str:
 
 
 def located(spelled: str, path: str) -> str:
-    """Let the instance choose the store path, and systemd the folder of secrets."""
+    """Let the instance choose the store path, systemd the folder of secrets, the head its URL."""
     place = PurePosixPath(path)
     own = f"{bare(str(place.parent))}/%i{bare(place.name[HASH:])}"
-    return spelled.replace(bare(path), own).replace("{credentials}", "%d")
+    spelled = spelled.replace(bare(path), own).replace("{credentials}", "%d")
+    return spelled.replace("{url}", f"${{{URL}}}")
 
 
 def limits(said: dict[str, str]) -> list[str]:
@@ -386,17 +412,19 @@ def sysusers(names: list[str]) -> str:
 def agent_files(agent: str, head: Head) -> dict[str, str]:
     """Return the units by which a head helps itself: after a start, and when nobody confirms."""
     mounts = f"RequiresMountsFor={setting(head.store_dir)} {setting(head.var_dir)}\n"
+    confined = AGENT_HARDENING + ("" if hidden(head.var_dir) else "ProtectHome=yes\n")
     return {
         "sealift-boot.service": (
             "[Unit]\nDescription=sealift: bring up the current generation\n"
             f"{mounts}ConditionPathIsSymbolicLink={bare(head.profile)}\n"
             "\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
             f"ExecStart={word(f'{head.profile}/bin/sealift')} agent boot\n"
+            f"{confined}"
             "\n[Install]\nWantedBy=multi-user.target\n"
         ),
         "sealift-recover.service": (
             f"[Unit]\nDescription=sealift: go back if nobody confirms\n{mounts}"
-            f"\n[Service]\nType=oneshot\nExecStart={word(agent)} agent recover\n"
+            f"\n[Service]\nType=oneshot\nExecStart={word(agent)} agent recover\n{confined}"
         ),
         "sealift-recover.timer": (
             "[Unit]\nDescription=sealift: go back if nobody confirms\n"
