@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from deploy.route import alias, config
-from deploy.ssh_errors import AuthError, HostKeyError, LostError, OverdueError, TransportError
+from deploy.ssh_errors import LostError, OverdueError, TransportError, not_let_in, other_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,30 +99,6 @@ def failure(host: str, user: str, said: str) -> TransportError:
     if "Permission denied (" in said:
         return not_let_in(host, user, got)
     return LostError("the connection for data ended", where=host, got=got, hint="run it again")
-
-
-def other_key(
-    host: str, *, got: str | None, expected: str | None = None, pin: str | None = None
-) -> HostKeyError:
-    """Make the error that a host has another key, to be raised."""
-    return HostKeyError(
-        "the host has another key than the one that is pinned",
-        where=host,
-        expected=expected,
-        got=got,
-        hint="find out why before anything else; if it was installed anew: "
-        f"sealift trust {pin or host} --replace",
-    )
-
-
-def not_let_in(host: str, user: str, got: str | None) -> AuthError:
-    """Make the error that a host refuses a user's keys, to be raised."""
-    return AuthError(
-        f"the host does not let {user} in",
-        where=host,
-        got=got,
-        hint="is the public key in its authorized_keys, and the private one named or in the agent?",
-    )
 
 
 def _client(host: str, argv: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from deploy.ssh_errors import LostError, OverdueError, TransportError
+from deploy.ssh_errors import OverdueError, TransportError, lost
 
 if TYPE_CHECKING:
     import threading
@@ -247,8 +247,3 @@ def _waiting(session: Session) -> Iterator[Callable[[float], None]]:
         poll.poll(seconds * 1000)
 
     yield wait
-
-
-def lost(name: str, got: str | None) -> LostError:
-    """Make the error that a connection ended, to be raised."""
-    return LostError("the connection was lost", where=name, got=got, hint="run it again")

@@ -7,7 +7,6 @@ anything. What is said over these connections is for the callers.
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import socket
 import threading
@@ -22,11 +21,19 @@ from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
 
 from deploy import bulk
-from deploy.bulk import Data, not_let_in, other_key
+from deploy.bulk import Data
 from deploy.known_hosts import HostKey, pinned
 from deploy.route import ALIVE, MISSED, Ssh, route
-from deploy.ssh_errors import HostKeyError, SudoError, TransportError, UnreachableError
-from deploy.streams import Channel, Ended, finish, lost
+from deploy.ssh_errors import (
+    SudoError,
+    TransportError,
+    lost,
+    no_key,
+    not_let_in,
+    other_key,
+    unreachable,
+)
+from deploy.streams import Channel, Ended, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +89,7 @@ def host_keys(hops: Sequence[Hop], settings: Ssh) -> tuple[HostKey, ...]:
         _close(gates)
     found = tuple(key for key in asked if key is not None)
     if not found:
-        raise UnreachableError("the host has no key of a type that is known", where=last.name)
+        raise unreachable(last.name, f"{last.pin} has no host key of a type that is known")
     return found
 
 
@@ -196,7 +203,9 @@ class Connection:
 
     def _session(self, argv: Sequence[str]) -> paramiko.Channel:
         try:
-            session: paramiko.Channel = self._opened[-1].create_session()
+            # Not Fabric's way to open one: that would connect anew, as if nothing had happened.
+            line: paramiko.Transport = self._opened[-1].transport
+            session = line.open_session(timeout=self._settings.connect_timeout)
             session.settimeout(_SEND)
             session.exec_command(_command(argv))
         except (paramiko.SSHException, OSError, EOFError) as fault:
@@ -262,12 +271,7 @@ def _pins(hop: Hop, settings: Ssh) -> list[paramiko.PKey]:
         with suppress(paramiko.SSHException, ValueError):
             keys.append(paramiko.PKey.from_type_string(pin.type, pin.blob))
     if not keys:
-        raise HostKeyError(
-            "no host key is pinned for it",
-            where=hop.name,
-            expected=f"a line for {hop.pin} in {settings.known_hosts}",
-            hint=f"sealift trust {hop.name}",
-        )
+        raise no_key(hop.name, f"a line for {hop.pin} in {settings.known_hosts}")
     return keys
 
 
@@ -306,9 +310,13 @@ class _Keys:
             except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as fault:
                 self._said.append(f"{file} cannot be used: {fault}")
         wanted = _public(self._hop.identities)
-        for key in paramiko.Agent().get_keys() if "SSH_AUTH_SOCK" in os.environ else ():
-            if not self._hop.only or key.get_base64() in wanted:
-                yield f"{key.comment or key.get_name()} of the agent", key
+        agent = paramiko.Agent()
+        try:
+            for key in agent.get_keys():
+                if not self._hop.only or key.get_base64() in wanted:
+                    yield f"{key.comment or key.get_name()} of the agent", key
+        finally:
+            agent.close()
 
 
 def _public(files: Sequence[Path]) -> set[str]:
@@ -373,18 +381,9 @@ def _translated(host: str, hop: Hop, settings: Ssh) -> Iterator[None]:
     except paramiko.AuthenticationException as fault:
         raise not_let_in(name, hop.user, str(fault)) from fault
     except (paramiko.SSHException, OSError, EOFError) as fault:
-        raise _unreachable(name, hop, fault, settings) from fault
-
-
-def _unreachable(name: str, hop: Hop, fault: Exception, settings: Ssh) -> UnreachableError:
-    late = isinstance(fault, TimeoutError)
-    said = f"no answer within {settings.connect_timeout:g} s" if late else _reason(fault)
-    return UnreachableError(
-        "the host cannot be reached",
-        where=name,
-        got=f"{hop.pin}: {said}",
-        hint="is it up, and is the address right? sealift inventory list",
-    )
+        late = isinstance(fault, TimeoutError)
+        said = f"no answer within {settings.connect_timeout:g} s" if late else _reason(fault)
+        raise unreachable(name, f"{hop.pin}: {said}") from fault
 
 
 def _reason(fault: Exception) -> str:
