@@ -27,6 +27,7 @@ from deploy import (
     rehearsal,
     release,
     secrets_head,
+    site_url,
     state,
     units,
 )
@@ -272,6 +273,7 @@ class SystemdHead:
         every = units.units(wanted)
         self.services.link(units.files(wanted, every))
         fresh = not self.services.alive()
+        site_url.tell(self.url)
         try:
             digests = secrets_head.lay(self.layout, wanted, observe=observe)
             if fresh:
@@ -295,6 +297,7 @@ class SystemdHead:
         before = self.profile.left()
         kept = None if before is None else self._release(before)
         digests = secrets_head.lay(self.layout, wanted, before=kept, observe=observe)
+        site_url.tell(self.url)
         self.services.link(units.files(wanted, units.units(wanted)))
         plan = self._plan(wanted, digests, only=only, anew=anew, stale=stale)
         found = {each.program: each for each in self._checks(wanted)}
