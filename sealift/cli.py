@@ -37,6 +37,7 @@ COMMANDS = {
     "history": "sealift.commands.head:history",
     "diff": "sealift.commands.head:diff",
     "open": "sealift.commands.head:open_url",
+    "agent": "sealift.commands.agent:agent",
     "shell-completion": "sealift.commands.completion:shell_completion",
 }
 

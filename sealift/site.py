@@ -2,29 +2,44 @@
 
 Parsing of the command line is for the commands; what is done with these values is for
 `builders` and `deploy`.
+
+On a head there are no settings to read: a program that lies in a store serves that store, and the
+machine that it is on.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builders.settings import Settings, load_settings
+from builders.settings import (
+    FILE_NAME,
+    FILE_VARIABLE,
+    HostSettings,
+    Mirrors,
+    Settings,
+    load_settings,
+)
 from store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
 
     from builders.plan import Plan
     from builders.project import Project
     from builders.recipe import Recipe, SourceSpec
     from builders.step import SourceTree
-    from deploy.head import LocalHead
+    from deploy.head import Head
     from store.path import StorePath
 
+HERE = "local"
+LINKS = ".links"
+"""The folder of a store that tells it from others."""
 RELEASE = "release"
 """What a release is called where no recipe of that kind says otherwise."""
 
@@ -37,7 +52,10 @@ class Location:
     sources: Path | None = None
 
     def settings(self) -> Settings:
-        """Load the settings."""
+        """Load the settings; on a head those that follow from where this program lies."""
+        store_dir = None if self.config or os.environ.get(FILE_VARIABLE) else own_store()
+        if store_dir is not None:
+            return _on_head(store_dir)
         overrides = {"sources": str(self.sources)} if self.sources else {}
         return load_settings(file=self.config, overrides=overrides)
 
@@ -47,6 +65,34 @@ class Location:
         settings = self.settings()
         with LocalStore.open(settings.store_dir) as store:
             yield Site(settings, store)
+
+
+def own_store() -> Path | None:
+    """Return the store that this very program lies in, if it does."""
+    here = Path(os.path.realpath(__file__))
+    for folder in here.parents:
+        if (folder / LINKS).is_dir() and _is_store_name(here.relative_to(folder).parts[0]):
+            return folder
+    return None
+
+
+def _on_head(store_dir: Path) -> Settings:
+    """Return the settings of a head: it builds nothing, and knows no host but itself."""
+    root = store_dir.parent
+    return Settings(
+        file=root / FILE_NAME,
+        root=root,
+        store_dir=store_dir,
+        state_dir=Path("/var/lib/sealift"),
+        recipes_dir=root / "recipes",
+        locks_dir=root / "recipes" / "locks",
+        sources_dir=root / "sources",
+        keyring=root / "keyring",
+        mirrors=Mirrors(),
+        sandbox="on",
+        hosts=MappingProxyType({HERE: HostSettings(HERE)}),
+        known_hosts=root / "known_hosts",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +119,18 @@ class Site:
         self.store = store
         self._trees: dict[str, SourceTree | None] = {}
 
+    @property
+    def on_head(self) -> bool:
+        """Whether this machine is a head with systemd, served by a program of its own store."""
+        return own_store() == self.settings.store_dir
+
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
         """All recipes, by name."""
         from builders.loader import load_recipes
 
+        if self.on_head:
+            return {}
         return load_recipes(self.settings.recipes_dir)
 
     @property
@@ -148,13 +201,31 @@ class Site:
             raise InputError(reason, hint="--release NAME")
         return found[0] if found else RELEASE
 
-    def head(self, name: str | None = None) -> LocalHead:
+    def head(self, name: str | None = None) -> Head:
         """Return a head of the inventory; without a name, its only one, or the local one."""
         from deploy.inventory import DEFAULT, head
 
+        if self.on_head:
+            return self._own(name)
         hosts = self.settings.hosts
         only = next(iter(hosts)) if len(hosts) == 1 else DEFAULT
         return head(self.settings, self.store, name or only)
+
+    def _own(self, name: str | None) -> Head:
+        """Return the head that this machine is.
+
+        Raises:
+            InputError: another one is meant, or it is not for this user to look at.
+        """
+        from deploy.systemd_head import SystemdHead
+        from store.errors import InputError
+
+        if os.geteuid() != 0:
+            raise InputError("a head is for root alone", hint="sudo sealift …")
+        head = SystemdHead(self.store)
+        if name not in (None, HERE, head.name):
+            raise InputError(f"this is {head.name}", got=str(name), hint="leave --host out")
+        return head
 
     def _unknown(self, text: str) -> Exception:
         from difflib import get_close_matches
