@@ -23,7 +23,7 @@ WEB_DAYS = 825
 RSA_BITS = 3072
 PUBLIC_EXPONENT = 65537
 LONGEST_SUBJECT = 64
-"""Characters of a common name (RFC 5280, appendix A.1)."""
+"""Bytes of a common name: 64 characters (RFC 5280, appendix A.1), which the library counts so."""
 _SKEW = dt.timedelta(days=1)
 """How much earlier than now a certificate begins: clocks of heads and readers differ."""
 
@@ -96,7 +96,8 @@ def _described(
 ) -> x509.CertificateBuilder:
     from cryptography import x509  # noqa: PLC0415 (for few runs)
 
-    called = x509.NameAttribute(x509.NameOID.COMMON_NAME, subject[:LONGEST_SUBJECT])
+    short = subject.encode()[:LONGEST_SUBJECT].decode("utf-8", "ignore")
+    called = x509.NameAttribute(x509.NameOID.COMMON_NAME, short)
     name = x509.Name([called])
     begin = dt.datetime.now(dt.UTC) - _SKEW
     return (
