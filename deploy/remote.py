@@ -264,11 +264,19 @@ class RemoteHead:
             raise self._unanswered(done)
         return records
 
-    def lines(self, *words: str) -> Iterator[bytes | None]:
-        """Run a command of sealift on the head, and give its lines as they come."""
-        channel = self._reached().channel([self.place.agent, *words])
+    def follow(self, *words: str) -> Iterator[dict[str, Any]]:
+        """Run a command of sealift on the head with --json; give its records as they come.
+
+        Raises:
+            Error: the one that the command ended with.
+        """
+        channel = self._reached().channel([self.place.agent, *words, "--json"])
         try:
-            yield from channel.lines(1.0)
+            for line in channel.lines(1.0):
+                for record in () if line is None else _records(line):
+                    if "error" in record:
+                        raise error_from_json({**record, "slug": record["error"]})
+                    yield record
         finally:
             channel.close()
 
@@ -317,7 +325,7 @@ class RemoteHead:
         """Push by the new release's agent if it is there, else by the one of the current."""
         old = self._facts.settled and not self._facts.agent
         agent = self.place.agent if old else agent_of(release)
-        with self._streams([agent, "agent", "receive"]) as link:
+        with self._streams([agent, "agent", "receive", "--root", ROOT]) as link:
             try:
                 return send(
                     store,
@@ -361,6 +369,8 @@ class RemoteHead:
 
 AGENT = "sealift"
 """What the agent is called among a release's tools."""
+ROOT = "pushed"
+"""The collector's root on a head for what came last, which is no generation yet."""
 NOT_FOUND = 127
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Tell = Callable[[str, Event], None]
 
 
-def chosen(settings: Settings, wanted: str | None) -> tuple[Host, ...] | None:
+def chosen(site: Site, wanted: str | None) -> tuple[Host, ...] | None:
     """Return the heads that are meant and reached by SSH; None means this machine.
 
     Nothing is never everything: a site with several heads must say which.
@@ -39,7 +39,9 @@ def chosen(settings: Settings, wanted: str | None) -> tuple[Host, ...] | None:
     """
     from deploy.inventory import DEFAULT, load
 
-    inventory = load(settings)
+    if site.on_head:
+        return None
+    inventory = load(site.settings)
     every = inventory.hosts
     if wanted is None:
         if DEFAULT in every or any(host.local for host in every.values()):

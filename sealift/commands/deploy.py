@@ -54,7 +54,7 @@ def plan(
     from sealift import fleet
 
     with location.open() as site:
-        hosts = fleet.chosen(site.settings, host)
+        hosts = fleet.chosen(site, host)
         if hosts is None:
             raise InputError("there is nothing to plan on this machine", hint="sealift deploy")
         wish = fleet.wish(site, hosts, fleet.release(site, release), wanted)
@@ -94,7 +94,7 @@ def deploy(
     from sealift import fleet
 
     with location.open() as site:
-        hosts = fleet.chosen(site.settings, host)
+        hosts = fleet.chosen(site, host)
         if hosts is not None:
             found = fleet.release(site, release)
             _roll(site, hosts, found, wanted, yes=yes, as_json=as_json)
@@ -134,7 +134,7 @@ def rollback(
     from sealift import fleet
 
     with location.open() as site:
-        hosts = fleet.chosen(site.settings, host)
+        hosts = fleet.chosen(site, host)
         if hosts is not None:
             _roll(site, hosts, None, {"to": to, **wanted}, yes=yes, as_json=as_json)
             return

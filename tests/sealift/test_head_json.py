@@ -6,7 +6,7 @@ import json
 
 from deploy.bill import Change
 from deploy.diff import Diff, Package, Parts
-from sealift.commands.head import _difference
+from sealift.diff_view import record
 
 
 def test_versions_of_each_side() -> None:
@@ -21,7 +21,7 @@ def test_versions_of_each_side() -> None:
             Change("own", "api", ("",), ("",), ("api",)),
         ),
     )
-    said = json.loads(json.dumps(_difference(found)))
+    said = json.loads(json.dumps(record(found)))
     assert said["packages"] == [
         {"name": "backend", "before": [], "after": [], "delta": 1},
         {"name": "numpy", "before": ["2.0"], "after": None, "delta": -900},

@@ -1,0 +1,125 @@
+"""How a head looks: its status, its generations, what differs between two of them.
+
+Everything is drawn from the JSON records that the commands give, so what this machine's head says
+and what another one answers looks alike. Of several heads, equal answers stand once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sealift.fold import line, sheets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from store.errors import Error
+
+    Record = Mapping[str, Any]
+
+
+def status(found: Record) -> list[str]:
+    """Spell the status of one head."""
+    cut = [] if found["interrupted"] is None else [_cut(found, found["interrupted"])]
+    if found["generation"] is None:
+        name = found["head"]
+        return cut or [f"{name}: nothing is deployed; sealift deploy --host {name}"]
+    of = f"generation {found['generation']} of {moment(found['created'])}"
+    lines = [f"{found['head']}  {found['url']}  {of}"]
+    if found["changing"] is not None:
+        lines.append(f"is being changed by {found['changing']}")
+    lines += [*cut, *_certificates(found)]
+    width = max((len(each["name"]) for each in found["services"]), default=0)
+    return lines + [_service(each, width) for each in found["services"]]
+
+
+def statuses(found: Mapping[str, Record], lost: Mapping[str, Error]) -> Iterator[str]:
+    """Spell the status of several heads: what they share once, then how they differ."""
+    yield from sheets({head: _shared(each) for head, each in found.items()})
+    for head, error in lost.items():
+        yield f"{head}: {error.reason}" + (f"; {error.hint}" if error.hint else "")
+    releases = {head: _short(each) for head, each in found.items()}
+    if len(set(releases.values())) > 1:
+        yield f"skew: {line(releases)}"
+        yield f"to bring them together: sealift deploy --host {_spell([*found, *lost])}"
+
+
+def healthy(found: Mapping[str, Record], lost: Mapping[str, Error]) -> bool:
+    """Tell whether all heads run the same release, and all of it well."""
+    releases = {each.get("release") for each in found.values()}
+    return not lost and len(releases) == 1 and all(each["healthy"] for each in found.values())
+
+
+def generations(found: Record) -> list[str]:
+    """Spell the generations of a head, oldest first."""
+    rows = []
+    for each in found["generations"]:
+        mark = "→" if each["current"] else " "
+        row = f"{mark} {each['number']:>4}  {moment(each['created'])}  {each['status']:<12}"
+        name = each["path"].rpartition("/")[2]
+        rows.append(f"{row} {each['by']:<24} {name}")
+    return rows
+
+
+def moment(seconds: float) -> str:
+    """Spell seconds since the epoch as local date and time."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _cut(found: Record, cut: Record) -> str:
+    """Say what was cut off, and by which command it is put right."""
+    name = found["head"]
+    of = f"{cut['action']} of generation {cut['generation']}"
+    what = f"{of} by {cut['by']} at {moment(cut['since'])}"
+    begin = "" if cut["before"] is None else f"sealift start --host {name}, or "
+    return f"interrupted: {what}; to put it right: {begin}sealift deploy --host {name}"
+
+
+def _certificates(found: Record) -> list[str]:
+    return [
+        f"certificate {each['name']} {'expired' if each['expired'] else 'expires'} "
+        f"{datetime.fromtimestamp(each['end']).astimezone():%Y-%m-%d}"
+        for each in found["certificates"]
+    ]
+
+
+def _service(each: Record, width: int) -> str:
+    since = moment(each["since"]) if each["since"] else ""
+    pid = str(each["pid"] or "-")
+    name = each["path"].rpartition("/")[2]
+    return (
+        f"{each['name']:<{width}}  {each['phase']:<8} {pid:>7}  {each['health'] or '-':<10} "
+        f"{since:<19}  {name}"
+    )
+
+
+def _shared(found: Record) -> str:
+    """Spell what heads can have in common: no times, no pids, no names of heads."""
+    if found["generation"] is None:
+        return "nothing is deployed"
+    well = "healthy" if found["healthy"] else "not well"
+    lines = [f"generation {found['generation']}  {_short(found)}  {well}"]
+    if found["changing"] is not None:
+        lines.append(f"is being changed by {found['changing']}")
+    if found["interrupted"] is not None:
+        lines.append(f"{found['interrupted']['action']} was interrupted")
+    lines += _certificates(found)
+    width = max((len(each["name"]) for each in found["services"]), default=0)
+    for each in found["services"]:
+        name = each["path"].rpartition("/")[2]
+        about = f"{each['phase']:<8} {each['health'] or '-':<10}"
+        lines.append(f"{each['name']:<{width}}  {about} {name}")
+    return "\n".join(lines)
+
+
+def _short(found: Record) -> str:
+    from deploy.preflight import short
+
+    return short(found["release"]) if found.get("release") else "nothing"
+
+
+def _spell(heads: list[str]) -> str:
+    from deploy.node_sets import fold
+
+    return fold(heads)
