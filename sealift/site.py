@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from store.path import StorePath
 
 HERE = "local"
-LINKS = ".links"
-"""The folder of a store that tells it from others."""
 RELEASE = "release"
 """What a release is called where no recipe of that kind says otherwise."""
 
@@ -71,7 +69,7 @@ def own_store() -> Path | None:
     """Return the store that this very program lies in, if it does."""
     here = Path(os.path.realpath(__file__))
     for folder in here.parents:
-        if (folder / LINKS).is_dir() and _is_store_name(here.relative_to(folder).parts[0]):
+        if _is_store_name(here.relative_to(folder).parts[0]):
             return folder
     return None
 
