@@ -27,7 +27,7 @@ SCRIPT = r"""
 set -eu
 umask 022
 store=$1
-mkdir -p "$store"
+mkdir -p "$store/.links"
 place=$store/.tmp-$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 mkdir -m 700 "$place"
 trap 'chmod -R u+w "$place"; rm -rf "$place"' EXIT
