@@ -104,6 +104,7 @@ def wish(
 ) -> Wish:
     """Return what is wanted of the heads; `options` are fields of `deploy.survey.Wish`."""
     from deploy.survey import Wish
+    from sealift.keyring import sealed
 
     said = {name: value for name, value in options.items() if value is not None}
     settings = site.settings
@@ -116,28 +117,6 @@ def wish(
         parallel=settings.parallel,
         **{"batch": settings.parallel, **said},
     )
-
-
-def sealed(
-    settings: Settings, hosts: Sequence[Host], wanted: Release
-) -> dict[str, dict[str, bytes]]:
-    """Return the sealed secrets that each of the heads needs for a release.
-
-    Raises:
-        Error: one was sealed for other keys than a head has now.
-    """
-    from deploy.secrets_head import needs
-    from deploy.vault import choose
-    from sealift.keyring import pinned, vault
-
-    names = needs(wanted)
-    have = vault(settings)
-    if not set(names) & set(have.names()):
-        return {}
-    meant = {host.name for host in hosts}
-    keys = {name: pins for name, pins in pinned(settings).items() if name in meant}
-    recipients = choose(keys, settings.recovery)
-    return {name: have.for_host(names, name, recipients) for name in keys}
 
 
 def roll(

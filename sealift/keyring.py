@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builders.settings import Settings
     from deploy.inventory import Host
+    from deploy.release import Release
     from deploy.vault import Recipients, Vault
 
 
@@ -47,3 +50,36 @@ def pinned(settings: Settings) -> dict[str, tuple[str, ...]]:
         name: tuple(str(key) for key in known_hosts.pinned(settings.known_hosts, pin))
         for name, pin in pins.items()
     }
+
+
+def sealed(
+    settings: Settings, hosts: Sequence[Host], wanted: Release
+) -> dict[str, dict[str, bytes]]:
+    """Return per host the sealed secrets that what it runs of a release needs.
+
+    Those that the vault has not are not among them: a host may have them from before, and says so
+    if it does not.
+
+    Raises:
+        NoRecipientError: a host has no pinned key that secrets could be sealed to.
+        SecretUnreadableError: a secret was sealed for other keys than a host has now.
+        UnknownServiceError: a host is to run nothing of the release.
+    """
+    from deploy.vault import choose
+
+    have = vault(settings)
+    wants = {host.name: _needed(wanted, host) for host in hosts}
+    if not {name for names in wants.values() for name in names} & set(have.names()):
+        return {}
+    keys = {name: pins for name, pins in pinned(settings).items() if name in wants}
+    recipients = choose(keys, settings.recovery)
+    return {name: have.for_host(wants[name], name, recipients) for name in keys}
+
+
+def _needed(wanted: Release, host: Host) -> frozenset[str]:
+    """Return the names of the secrets of what a host runs."""
+    from deploy.secrets_head import needs
+    from deploy.units import chosen
+
+    every = needs(chosen(wanted, host.services)).values()
+    return frozenset(name for names in every for name in names)
