@@ -23,6 +23,8 @@ LARGEST = 64 << 20
 LONGEST_LINE = 16 << 20
 """Bytes in a line of a channel."""
 _CHUNK = 1 << 16
+_CHUNKS = 32
+"""Pieces that are taken before anything else is looked at."""
 _KEPT = 1 << 16
 """Bytes of a channel's stderr that are kept, the last ones."""
 _TICK = 0.02
@@ -127,7 +129,7 @@ def finish(host: str, session: Session, argv: Sequence[str], rest: bytes, timeou
     if not session.status_event.wait(max(0.0, until - time.monotonic())):
         reason = f"a command did not end within {timeout:g} s"
         raise OverdueError(reason, where=host, got=argv[0])
-    _take(session, out, err)
+    _take_all(session, out, err)
     return Ended(session.exit_status, bytes(out), err.decode(errors="replace"))
 
 
@@ -182,6 +184,7 @@ class Channel:
                     yield None
                     until = time.monotonic() + timeout
                 wait(max(0.0, until - time.monotonic()))
+        _take_all(self._session, self._said, self._errors)
         yield from self._whole()
         if self._said:
             yield bytes(self._said)
@@ -231,10 +234,18 @@ def _fed(session: Session, view: memoryview) -> tuple[memoryview, bool]:
 
 
 def _take(session: Session, out: bytearray, err: bytearray) -> None:
-    while session.recv_ready():
-        out += session.recv(_CHUNK)
-    while session.recv_stderr_ready():
-        err += session.recv_stderr(_CHUNK)
+    """Take some of what has come; who writes without end must not keep us here."""
+    for _ in range(_CHUNKS):
+        if session.recv_ready():
+            out += session.recv(_CHUNK)
+        if session.recv_stderr_ready():
+            err += session.recv_stderr(_CHUNK)
+
+
+def _take_all(session: Session, out: bytearray, err: bytearray) -> None:
+    """Take what is left of a program that writes no more."""
+    while session.recv_ready() or session.recv_stderr_ready():
+        _take(session, out, err)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ class TestRun:
 
     def test_output_that_goes_on_after_the_deadline(self, known: Ssh, server: Server) -> None:
         with connect(server.host(), known) as connection, pytest.raises(OverdueError):
-            connection.run(["yes"], timeout=0.3)
+            connection.run(["sh", "-c", "while :; do echo on; done"], timeout=0.3)
 
     def test_output_without_end(
         self, known: Ssh, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -174,6 +174,15 @@ class TestChannel:
             assert heard.count(None) >= 2
             assert [line for line in heard if line is not None] == [b"at last"]
             assert channel.status() == 4
+
+    def test_what_is_said_at_the_end_is_heard(self, known: Ssh, server: Server) -> None:
+        """More than is taken at once, and its end with it."""
+        with (
+            connect(server.host(), known) as connection,
+            connection.channel(["seq", "500000"]) as channel,
+        ):
+            assert sum(1 for line in channel.lines(20) if line) == 500_000
+            assert connection.run(["seq", "500000"], timeout=20).stdout.count(b"\n") == 500_000
 
     def test_errors_are_kept(self, known: Ssh, server: Server) -> None:
         program = "i=0; while [ $i -lt 20000 ]; do echo 0123456789 >&2; i=$((i+1)); done; echo end"
