@@ -29,6 +29,7 @@ HASH = 32
 HIDDEN = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - they are not used
 """What a unit sees an own or an empty folder for."""
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LIMIT = re.compile(r"[1-9][0-9]*[KMGT%]?")
 UNIT_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
 HARDENING = """\
 NoNewPrivileges=yes
@@ -297,9 +298,12 @@ def located(spelled: str, path: str) -> str:
 
 
 def limits(said: dict[str, str]) -> list[str]:
-    """Return the limits that a recipe sets."""
+    """Return the limits that a recipe sets; no specifiers hold in them."""
+    for name, value in said.items():
+        if not LIMIT.fullmatch(value):
+            sys.exit(f"{value!r} is no limit of {name}")
     keys = {"memory": "MemoryMax", "cpu": "CPUQuota", "tasks": "TasksMax", "files": "LimitNOFILE"}
-    return [f"{keys[name]}={bare(str(value))}" for name, value in sorted(said.items())]
+    return [f"{keys[name]}={value}" for name, value in sorted(said.items())]
 
 
 def joined(lines: list[str]) -> str:
@@ -405,7 +409,7 @@ def sysusers(names: list[str]) -> str:
     taken: dict[str, str] = {}
     for name in names:
         if taken.setdefault(user(name), name) != name:
-            sys.exit(f"{name} and {taken[user(name)]} would run as one user")
+            sys.exit(f"{taken[user(name)]} and {name} would run as one user")
     return joined([f'u {each} - "sealift {name}"' for each, name in taken.items()])
 
 

@@ -216,7 +216,7 @@ DEFAULTS = {
             "openssl": "openssl",
             "supervisor": "supervisor",
         },
-        {},
+        {"web": Web(80, 443, "TLS_CERT", "TLS_KEY")},
     ),
 }
 

@@ -162,6 +162,11 @@ class Site:
             mirrors=Mirrors(pypi_index=f"{self.registry.url}/simple"),
             sandbox="off",
             hosts={"local": HostSettings("local")},
+            groups={},
+            roles={},
+            known_hosts=self.root / "known_hosts",
+            parallel=1,
+            connect_timeout=1,
         )
         return Project(settings, self.recipes)
 
@@ -255,9 +260,8 @@ def _build_host(build: Build) -> None:
 
 
 PLANNERS_HERE = {**PLANNERS, Kind.TOOLCHAIN: _plan_host}
-BUILDERS_HERE = {name: BUILDERS[name] for name in ("env", "pex", "pex-base", "shiv", "wheel")} | {
-    "host": _build_host
-}
+OWN = ("env", "pex", "pex-base", "project-tree", "project-wheel", "shiv", "wheel")
+BUILDERS_HERE = {name: BUILDERS[name] for name in OWN} | {"host": _build_host}
 
 
 def gunicorn(version: str = "27.0") -> tuple[str, bytes]:
