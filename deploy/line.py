@@ -92,9 +92,9 @@ class Line:
                 hint="look at the link to the head, and run the command again",
             )
 
-    def say(self, what: str, **facts: Any) -> None:  # noqa: ANN401 (any JSON value)
+    def say(self, word: str, /, **facts: Any) -> None:  # noqa: ANN401 (any JSON value)
         """Tell the operator; whether anybody hears it is no matter here."""
-        self._words.put({"say": what, **facts})
+        self._words.put({"say": word, **facts})
 
     def close(self) -> None:
         """Let the last words out, as far as somebody takes them."""

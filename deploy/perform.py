@@ -95,9 +95,12 @@ class Rollout:
         """Go from `stage` to a final one, whatever happens on the way."""
         while stage not in FINAL:
             stage = self._step(stage)
-        if stage is Stage.REFUSED:
-            self.head.drop()
-        self.head.unguard()
+        try:
+            if stage is Stage.REFUSED:
+                self.head.drop()
+            self.head.unguard()
+        except (Error, OSError) as error:  # the change is over, and how it ended is to be told
+            self.observe(Event(What.FAILED, self._after, str(error)))
         return stage
 
     def failure(self, end: Stage) -> BaseException:

@@ -39,6 +39,7 @@ FRESH = 0.1
 PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result"
 
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "SYSTEMD_COLORS": "0"}
+GONE = re.compile(r"Failed to stop (\S+): Unit \1 not loaded\.")
 SOCKET = re.compile(r"sealift-(.+)\.socket")
 
 PHASES = {
@@ -144,7 +145,7 @@ class Systemd:
             self.forget(name)
         if names:
             how = () if wait else ("--no-block",)
-            self._tell("stop", *how, *sorted(names), timeout=STOP_SECONDS)
+            self._tell("stop", *how, *sorted(names), timeout=STOP_SECONDS, gone=GONE)
 
     def launch(self, unit: str) -> None:
         """Start a unit without waiting for it."""
@@ -245,13 +246,15 @@ class Systemd:
         note = "" if result in ("", "success") else f"systemd says: {result}"
         return Process(name, _phase(facts), pid, since, note)
 
-    def _tell(self, *words: str, timeout: float) -> str:
+    def _tell(self, *words: str, timeout: float, gone: re.Pattern[str] | None = None) -> str:
+        """Call systemctl; what it says that matches `gone` is no failure."""
         argv = ("systemctl", "--no-pager", "--no-ask-password", *words)
         ended = run(argv, env=ENVIRONMENT, timeout=timeout)
-        if ended.status != 0:
+        said = [line for line in ended.output.splitlines() if not (gone and gone.match(line))]
+        if ended.status != 0 and (said or gone is None):
             what = " ".join(each for each in words[1:] if not each.startswith("-"))
             reason = f"systemd does not {words[0]} {what}".rstrip()
-            raise ManagerError(reason, got=ended.output.strip() or None)
+            raise ManagerError(reason, got="\n".join(said).strip() or None)
         return ended.output
 
 
