@@ -81,7 +81,7 @@ def route(host: Host, ssh: Ssh) -> tuple[Hop, ...]:
             raise TransportError("gateways lead to gateways without end", where=host.name)
         said = _resolved(at, ssh)
         hops.insert(0, _hop(at, said))
-        at = at.gateway or _jump(at, said)
+        at = at.gateway or _jump(said)
     return tuple(hops)
 
 
@@ -208,7 +208,7 @@ def _expanded(text: str, hop: Hop) -> Path:
     return Path(_TOKEN.sub(lambda found: words[found[1]], text))
 
 
-def _jump(host: Host, said: Mapping[str, list[str]]) -> Host | None:
+def _jump(said: Mapping[str, list[str]]) -> Host | None:
     """Return the gateway that the SSH configuration names, with those before it."""
     text = said.get("proxyjump", ["none"])[0]
     if text == "none":
@@ -216,6 +216,4 @@ def _jump(host: Host, said: Mapping[str, list[str]]) -> Host | None:
     gateway: Host | None = None
     for word in text.split(","):
         gateway = replace(parse_hop(word.strip()), gateway=gateway)
-        if gateway.name == host.name:  # as ssh does, for `Host *` with a ProxyJump
-            return None
     return gateway
