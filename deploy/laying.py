@@ -10,7 +10,7 @@ import os
 import pwd
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from deploy import durable
 from deploy.errors import HeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 MEMORY = ("tmpfs", "ramfs")
 PASSABLE, PRIVATE, SHARED = 0o711, 0o700, 0o750
@@ -47,11 +47,25 @@ def lay(place: Path, folders: Iterable[Folder], look: Callable[[Path, Folder], N
         Error: whatever `look` raises; nothing was changed then.
     """
     _make(place)
-    ready = [(one.service, _written(place, one, look)) for one in folders]
+    ready = [(one.service, _placed(place, one, look)) for one in folders]
     for service, name in ready:
         link = place / service
         if not link.is_symlink() or os.readlink(link) != name:  # noqa: PTH115 (text)
             durable.link(link, name)
+
+
+def try_out(place: Path, folders: Iterable[Folder], look: Callable[[Path, Folder], None]) -> None:
+    """Show to `look` what `lay` would write anew, and leave nothing of it.
+
+    Raises:
+        HeadError: `place` is on a disk, or a reader is no user of this machine.
+        Error: whatever `look` raises.
+    """
+    _make(place)
+    for one in folders:
+        if not (place / _name(one, None)).is_dir():
+            with _written(place, one, None) as unfinished:
+                look(unfinished, one)
 
 
 def collect(place: Path, keep: Collection[str]) -> None:
@@ -96,23 +110,31 @@ def _make(place: Path) -> None:
     place.chmod(PASSABLE)
 
 
-def _written(place: Path, one: Folder, look: Callable[[Path, Folder], None]) -> str:
+def _placed(place: Path, one: Folder, look: Callable[[Path, Folder], None]) -> str:
     """Write a folder unless it is there; return its name."""
     group = None if one.reader is None else _group(one.reader)
-    name = f".{one.service}-{one.digest}" + ("" if group is None else f"-{group}")
-    if (place / name).is_dir():
-        return name
+    name = _name(one, group)
+    if not (place / name).is_dir():
+        with _written(place, one, group) as unfinished:
+            look(unfinished, one)
+            unfinished.rename(place / name)
+    return name
+
+
+def _name(one: Folder, group: int | None) -> str:
+    return f".{one.service}-{one.digest}" + ("" if group is None else f"-{group}")
+
+
+@contextmanager
+def _written(place: Path, one: Folder, group: int | None) -> Iterator[Path]:
+    """Give a folder with the values, which is removed at the end if it is still there."""
     unfinished = place / f"{durable.TEMPORARY}{secrets.token_hex(6)}"
     unfinished.mkdir(mode=PRIVATE)
     try:
         _fill(unfinished, one, group)
-        look(unfinished, one)
-        unfinished.rename(place / name)
-    except BaseException:
-        with suppress(OSError):
-            shutil.rmtree(unfinished)
-        raise
-    return name
+        yield unfinished
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _fill(folder: Path, one: Folder, group: int | None) -> None:

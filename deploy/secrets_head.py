@@ -99,6 +99,34 @@ def digests(
     return _digests(_key(layout), release, _open(layout, release, identities))
 
 
+def check(
+    layout: Layout,
+    release: Release,
+    *,
+    identities: Iterable[Path] | None = None,
+    place: Path = CREDENTIALS,
+    observe: Observe = ignore,
+) -> None:
+    """Refuse what `lay` would refuse of the services' secrets, and leave nothing open.
+
+    The web server's certificate is for the web server's own test.
+
+    Raises:
+        SecretMissingError: one is not there.
+        SecretUnreadableError: one cannot be decrypted here.
+        CertificateError: a certificate cannot be used, or is not its key's.
+        HeadError: `place` is on a disk.
+    """
+    key = _key(layout)
+    opened = _open(layout, release, identities)
+    folders = [
+        laying.Folder(name, _digest(key, opened[name]), opened[name])
+        for name, service in release.services.items()
+        if service.certificates
+    ]
+    laying.try_out(place, folders, lambda folder, one: _look(folder, one, release, observe))
+
+
 def lay(
     layout: Layout,
     release: Release,

@@ -71,7 +71,8 @@ def sealed(
     wants = {host.name: _needed(wanted, host) for host in hosts}
     if not {name for names in wants.values() for name in names} & set(have.names()):
         return {}
-    keys = {name: pins for name, pins in pinned(settings).items() if name in wants}
+    # A host without any pinned key is not reached, which is said where it is tried.
+    keys = {name: pins for name, pins in pinned(settings).items() if name in wants and pins}
     recipients = choose(keys, settings.recovery)
     return {name: have.for_host(wants[name], name, recipients) for name in keys}
 

@@ -365,6 +365,26 @@ def test_pairs_are_looked_over_before_anybody_gets_them(head: Machine) -> None:
     assert len(list(head.place.iterdir())) == 2
 
 
+def test_pairs_are_looked_over_before_a_switch_and_nothing_is_left_open(head: Machine) -> None:
+    wanted = with_openssl(
+        release(service("idp", "CERT", "KEY", pairs=(PAIR,)), ONE.services["api"])
+    )
+
+    def check(release: Release) -> None:
+        keys = [head.key.file]
+        secrets_head.check(head.layout, release, identities=keys, place=head.place)
+
+    head.have(DB=b"db", TOKEN=b"token", **pair_of("one"))
+    check(wanted)
+    assert list(head.place.iterdir()) == []
+    head.keep(CERT=pair_of("two")["CERT"])
+    with pytest.raises(CertificateError, match="not a pair"):
+        check(wanted)
+    assert list(head.place.iterdir()) == []
+    with pytest.raises(SecretMissingError):
+        check(release(service("new", "NEW")))
+
+
 def test_a_certificate_that_runs_out_is_told_of(head: Machine, tmp_path: Path) -> None:
     wanted = with_openssl(release(service("idp", "CERT", "KEY", pairs=(PAIR,))))
     files = ("-out", tmp_path / "CERT", "-keyout", tmp_path / "KEY")
