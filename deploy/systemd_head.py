@@ -141,7 +141,7 @@ class SystemdHead:
         integrity.check(self.store, wanted.path, running=self._running())
         ownership.check_ports(_wanted_ports(wanted), where=self.name)
         accounts.make(wanted.units_dir / units.SYSUSERS)
-        secrets_head.digests(self.layout, wanted)
+        secrets_head.check(self.layout, wanted, observe=observe)
         self._provide_state(wanted, observe)
         rehearsal.verify(wanted, every.values(), running=self._running())
         if WEB_SERVER in every:
