@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders.fields import RecipeError
 from builders.loader import load_recipe, load_recipes
-from builders.recipe import Certificate, Health, Kind, Probe, Recipe, Route, SourceSpec
+from builders.recipe import Certificate, Health, Kind, Probe, Recipe, Route, SourceSpec, Web
 from builders.recipe_service import RESERVED
 from builders.recipe_words import LONGEST_NAME, name_fault
 from builders.scripts import pex
@@ -229,6 +229,32 @@ def test_defaults_are_filled_in(tmp_path: Path, kind: str) -> None:
     assert recipe.options == options
 
 
+@pytest.mark.parametrize(
+    ("said", "web"),
+    [
+        ("{}", Web(80, 443)),
+        ("{http: 8080, https: 8443}", Web(8080, 8443)),
+        ("{tls: false, http: 8080}", Web(8080, None)),
+        ("{certificate: CERT, key: KEY}", Web(80, 443, "CERT", "KEY")),
+    ],
+)
+def test_what_the_web_server_listens_on(tmp_path: Path, said: str, web: Web) -> None:
+    assert load(tmp_path, f"kind: release\nweb: {said}\n").options["web"] == web
+
+
+def test_how_systemd_runs_a_service(tmp_path: Path) -> None:
+    found = load(tmp_path, in_service("  concurrent: false\n  limits: {cpu: 150%, files: 4096}"))
+    assert found.service is not None
+    assert (found.service.socket, found.service.concurrent) == (None, False)
+    assert found.service.limits == {"cpu": "150%", "files": "4096"}
+
+
+def test_a_project_may_be_the_source_of_an_environment(tmp_path: Path) -> None:
+    text = "kind: env\nrequirements: [one]\n"
+    assert load(tmp_path, text).source is None
+    assert load(tmp_path, text + "source: tool\n").source == SourceSpec("tool")
+
+
 def in_service(line: str) -> str:
     return PEX + line + "\n"
 
@@ -348,6 +374,59 @@ WRONG = {
         "command: [python, x.py]",
     ),
     "empty command": (PEX.replace("app: app:app", "command: []"), "5:12", "is empty", None),
+    # What systemd makes of them.
+    "limit of an unknown kind": (
+        in_service("  limits: {memry: 2G}"),
+        "8:12",
+        "unknown key 'memry'",
+        "did you mean 'memory'?",
+    ),
+    "memory in bytes": (in_service("  limits: {memory: 1024}"), "8:20", "'1024' is no limit", None),
+    "share without a sign": (in_service("  limits: {cpu: 2}"), "8:17", "'2' is no limit", None),
+    "limit with more behind it": (
+        in_service("  limits: {memory: '2G User=root'}"),
+        "8:20",
+        "is no limit",
+        None,
+    ),
+    "no tasks": (in_service("  limits: {tasks: 0}"), "8:19", "out of range", None),
+    "too few files": (in_service("  limits: {files: 3}"), "8:19", "out of range", None),
+    "two at one port": (
+        PEX.replace("app: app:app", "command: [python, x.py]\n  concurrent: true"),
+        "6:15",
+        "two instances cannot open one port",
+        None,
+    ),
+    "two without the socket": (
+        in_service("  socket: false\n  concurrent: true"),
+        "9:15",
+        "two instances cannot open one port",
+        None,
+    ),
+    "a head's URL in the environment": (
+        in_service("  env: {SITE: '{url}/x'}"),
+        "8:15",
+        "{url} is for commands",
+        "take it in the command, or read the variable SEALIFT_URL",
+    ),
+    "web server without TLS at a port for it": (
+        "kind: release\nweb: {tls: false, https: 443}\n",
+        "2:26",
+        "`https` is of no use",
+        None,
+    ),
+    "web server with one port for both": (
+        "kind: release\nweb: {https: 80}\n",
+        "2:14",
+        "are one port",
+        None,
+    ),
+    "web server with one secret for both": (
+        "kind: release\nweb: {certificate: A, key: A}\n",
+        "2:6",
+        "are one secret",
+        None,
+    ),
     "two probes": (in_service("    tcp: true"), "7:5", "exactly one probe", None),
     "no probe": (PEX.replace("http: /api/health", "timeout: 3"), "7:5", "exactly one probe", None),
     "probe that asks for nothing": (
