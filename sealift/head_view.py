@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
 
 
+SECONDS = -len(":59")
+"""Where in a moment the seconds begin."""
+
+
 def status(found: Record) -> list[str]:
     """Spell the status of one head."""
     cut = [] if found["interrupted"] is None else [_cut(found, found["interrupted"])]
@@ -51,12 +55,13 @@ def healthy(found: Mapping[str, Record], lost: Mapping[str, Error]) -> bool:
     return not lost and len(releases) == 1 and all(each["healthy"] for each in found.values())
 
 
-def generations(found: Record) -> list[str]:
-    """Spell the generations of a head, oldest first."""
+def generations(found: Record, *, several: bool = False) -> list[str]:
+    """Spell the generations of a head, oldest first; those of several made together look alike."""
     rows = []
     for each in found["generations"]:
         mark = "→" if each["current"] else " "
-        row = f"{mark} {each['number']:>4}  {moment(each['created'])}  {each['status']:<12}"
+        made = moment(each["created"])[: SECONDS if several else None]
+        row = f"{mark} {each['number']:>4}  {made}  {each['status']:<12}"
         name = each["path"].rpartition("/")[2]
         rows.append(f"{row} {each['by']:<24} {name}")
     return rows

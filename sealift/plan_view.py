@@ -84,8 +84,9 @@ def _load(load: Load) -> str:
 
 
 def _steps(plan: Plan) -> Iterator[str]:
-    for heads, _, steps in fold({each.head: each.steps for each in plan.heads}):
-        where = "" if len(plan.heads) == 1 or len(steps) == 0 else f"  ({heads})"
+    found = fold({each.head: each.steps for each in plan.heads})
+    for heads, _, steps in found:
+        where = "" if len(found) == 1 else f"  ({heads})"
         for step in steps:
             yield _row(step.action, f"{step.service}: {step.why}{where}")
         if not steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -229,7 +230,8 @@ def history(location: Location, /, host: str | None, *, as_json: bool) -> None:
 
     with location.open() as site, many.there(site, host) as heads:
         if heads:
-            many.show(site, heads, ["history"], head_view.generations, as_json=as_json)
+            draw = partial(head_view.generations, several=len(heads) > 1)
+            many.show(site, heads, ["history"], draw, as_json=as_json)
             return
         found = {"generations": [_generation(each) for each in past(site.head(host))]}
     if as_json:
