@@ -17,10 +17,11 @@ from store.manifest import File, Manifest, blobs, describe, forerunners
 from store.wire import PATCH_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from store.info import PathInfo
     from store.local import LocalStore
+    from store.manifest import Shared
     from store.path import StorePath
 
 MOST = 4
@@ -76,7 +77,7 @@ def _newest_roots(store: LocalStore) -> list[StorePath]:
 
 
 def departed(
-    store: LocalStore, known: Base | None, offered: Collection[StorePath], shared: Mapping[int, str]
+    store: LocalStore, known: Base | None, offered: Collection[StorePath], shared: Shared
 ) -> list[Manifest]:
     """Return the manifests of those paths of a base that the offer no longer has.
 

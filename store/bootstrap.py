@@ -11,7 +11,7 @@ import os
 import tarfile
 from typing import TYPE_CHECKING
 
-from store.manifest import Enter, File, Leave, Link, describe, shared_files
+from store.manifest import Enter, File, Leave, Link, Shared, describe
 from store.nar import contents, open_file
 from store.seal import DIRECTORY, FILE, PROGRAM
 
@@ -73,7 +73,7 @@ def stream(store: LocalStore, tops: Sequence[StorePath]) -> Iterator[bytes]:
     """
     with store.session():
         infos = store.closure(tops)
-        shared = shared_files(store.links_dir)
+        shared = Shared(store.links_dir)
         yield from _text("order", "".join(f"{info.path}\n" for info in infos).encode())
         manifests = [describe(info, store.real(info.path), shared) for info in infos]
         for info, manifest in zip(infos, manifests, strict=True):

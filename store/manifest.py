@@ -22,12 +22,13 @@ from store.nar import DEFAULT, Limits
 from store.path import StorePath, fixed_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from store.info import PathInfo
 
-_SHARED = re.compile(r"([0-9a-f]{64})(-x)?")
+_SHARED = re.compile(rb"[0-9a-f]{64}(-x)?")
+_DIGITS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARYING = re.compile(rb"[-._][0-9A-Za-z_-]{8,}(?=\.)")
 EMPTY = hashlib.sha256().hexdigest()
@@ -113,26 +114,42 @@ class Manifest:
                     pass
 
 
-def shared_files(links: Path) -> dict[int, str]:
-    """Return the hashes of all shared files by inode: no file need be read to know its hash."""
-    found = {}
-    with os.scandir(links) as entries:
-        for entry in entries:
-            if match := _SHARED.fullmatch(entry.name):
-                found[entry.inode()] = match[1]
-    return found
+class Shared:
+    """The hashes of shared files by inode: no file need be read for its hash to be known.
+
+    Inodes are looked up without a look at each file, so what is found is compared: where layers
+    of file systems lie over each other, a folder may tell other numbers than its files do.
+    """
+
+    __slots__ = ("_keys", "_links")
+
+    def __init__(self, links: Path) -> None:
+        self._links = os.fsencode(links) + b"/"
+        self._keys: dict[int, bytes] = {}
+        with os.scandir(self._links) as entries:
+            for entry in entries:
+                if _SHARED.fullmatch(entry.name):
+                    self._keys[entry.inode()] = entry.name
+
+    def digest(self, place: bytes, status: os.stat_result) -> str:
+        """Return the SHA-256 of a regular file, which is read if it is not shared."""
+        if status.st_size == 0:
+            return EMPTY
+        key = self._keys.get(status.st_ino)
+        if key is not None and os.path.samestat(os.lstat(self._links + key), status):
+            return key[:_DIGITS].decode()
+        with open(place, "rb") as file:  # noqa: PTH123 - bytes
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(info: PathInfo, root: Path, shared: Mapping[int, str]) -> Manifest:
+def describe(info: PathInfo, root: Path, shared: Shared) -> Manifest:
     """Read the manifest of a path that lies at `root`; files that are not shared are hashed."""
     place = os.fsencode(root)
     rows = tuple(_rows(place, b"", os.lstat(place), shared))
     return Manifest(info.path.name, info.nar_sha256, info.nar_size, info.references, rows)
 
 
-def _rows(
-    place: bytes, name: bytes, status: os.stat_result, shared: Mapping[int, str]
-) -> Iterator[Row]:
+def _rows(place: bytes, name: bytes, status: os.stat_result, shared: Shared) -> Iterator[Row]:
     """Yield the node at `place` and what is in it; a store path is never deep enough to hurt."""
     if stat.S_ISLNK(status.st_mode):
         yield Link(name, os.readlink(place))  # noqa: PTH115 - bytes
@@ -140,17 +157,12 @@ def _rows(
         yield Enter(name)
         with os.scandir(place) as entries:
             for entry in sorted(entries, key=attrgetter("name")):
-                yield from _rows(entry.path, entry.name, entry.stat(follow_symlinks=False), shared)
+                found = entry.stat(follow_symlinks=False)
+                yield from _rows(entry.path, entry.name, found, shared)
         yield LEAVE
     else:
-        digest = shared.get(status.st_ino) if status.st_size else EMPTY
         executable = bool(status.st_mode & stat.S_IXUSR)
-        yield File(name, status.st_size, digest or _hash(place), executable)
-
-
-def _hash(place: bytes) -> str:
-    with open(place, "rb") as file:  # noqa: PTH123 - bytes
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield File(name, status.st_size, shared.digest(place, status), executable)
 
 
 def parse(text: str, limits: Limits = DEFAULT) -> Manifest:

@@ -25,13 +25,13 @@ from store.manifest import (
     File,
     Link,
     Manifest,
+    Shared,
     blobs,
     parse,
-    shared_files,
 )
 from store.path import NotAStorePathError, StorePath
 from store.temporary import disk
-from store.wire import FORMAT, PATIENCE, Wire, WireError
+from store.wire import FORMAT, PATIENCE, Wire, WireError, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -149,13 +149,14 @@ class _Receiver:
             "hello",
             format=FORMAT,
             store=str(self._store.store_dir),
-            bases=[[name, each.digest] for name, each in known.items()],
+            bases=list(known),
+            digests=[each.digest for each in known.values()],
         )
         header = self._wire.hear("offer")
         base = known.get(str(header.get("base")))
         names = self._wire.body(header, dictionary=base.names if base else b"")
         paths = frozenset(_parse(name) for name in names.decode(errors="replace").split("\n"))
-        tops = tuple(_parse(name) for name in header.get("tops") or ())
+        tops = tuple(_parse(name) for name in texts(header, "tops"))
         if not tops or not paths.issuperset(tops):
             raise WireError("the offer does not hold what it is for")
         return _Offer(tops, paths, names, base)
@@ -167,7 +168,7 @@ class _Receiver:
             BadManifestError: it is not exactly what is lacking.
         """
         valid = self._store.valid(offer.paths)
-        shared = shared_files(self._store.links_dir)
+        shared = Shared(self._store.links_dir)
         old = departed(self._store, offer.known, offer.paths, shared) if offer.known else []
         marks = bytes(HAVE if path in valid else WANT for path in sorted(offer.paths, key=str))
         digest = hashlib.sha256(spell(old)).hexdigest()
@@ -241,7 +242,7 @@ class _Receiver:
         """
         status = os.statvfs(self._store.store_dir)
         files = (*wanted.patched.values(), *wanted.whole.values())
-        size = sum(file.size for file in files)
+        size = sum(file.size + status.f_frsize for file in files)
         nodes = len(files) + sum(_own_nodes(manifest) for manifest in manifests.values())
         free = status.f_bavail * status.f_frsize
         if size + SPARE > free or (status.f_files and nodes + _INODES > status.f_favail):
@@ -292,9 +293,9 @@ class _Receiver:
             self._store.add_root(name, top)
 
 
-def _parse(name: object) -> StorePath:
+def _parse(name: str) -> StorePath:
     try:
-        return StorePath.parse(str(name))
+        return StorePath.parse(name)
     except NotAStorePathError as error:
         raise WireError("the offer names what is no store path", got=repr(name)) from error
 

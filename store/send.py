@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from store.basis import PATCH, WANT, Base, base, departed, names, patches, spell
 from store.errors import InputError, IntegrityError
-from store.manifest import File, Manifest, blobs, describe, shared_files
+from store.manifest import File, Manifest, Shared, blobs, describe
 from store.nar import contents, open_file
 from store.path import NotAStorePathError, StorePath
-from store.wire import FORMAT, Wire, WireError
+from store.wire import FORMAT, FormatError, Wire, WireError, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,10 +173,14 @@ class _Push:
 
         Raises:
             InputError: its store lies in another place, which enters every address.
-            WireError: it speaks another format.
+            FormatError: it is another version of sealift.
         """
         if hello.get("format") != FORMAT:
-            raise WireError("the other side pushes in another format", got=str(hello.get("format")))
+            raise FormatError(
+                "the other side pushes in another format",
+                expected=str(FORMAT),
+                got=str(hello.get("format")),
+            )
         place = str(self._store.store_dir)
         if hello.get("store") != place:
             raise InputError(
@@ -185,8 +189,8 @@ class _Push:
                 got=str(hello.get("store")),
                 hint="store_dir is one setting, the same for all",
             )
-        for name, digest in hello.get("bases", ()):
-            found = self._base(str(name))
+        for name, digest in zip(texts(hello, "bases"), texts(hello, "digests"), strict=False):
+            found = self._base(name)
             if found is not None and found.digest == digest:
                 return found
         return None
@@ -199,7 +203,7 @@ class _Push:
 
     def _list(self, offer: _Offer) -> _Wanted:
         """List the files of what is lacking; learn which of them are wanted, and how."""
-        shared = shared_files(self._store.links_dir)
+        shared = Shared(self._store.links_dir)
         new = [describe(each, self._store.real(each.path), shared) for each in offer.lacking]
         old = departed(self._store, offer.known, {info.path for info in offer.infos}, shared)
         if hashlib.sha256(spell(old)).hexdigest() != offer.digest:
@@ -219,14 +223,14 @@ class _Push:
 
     def _send(self, wanted: _Wanted) -> None:
         """Send what differs of some files, and all of the others."""
-        done = 0
+        done, total = 0, wanted.size
         for new, before in wanted.patched:
             self._wire.say("patch", body=self._whole(new), dictionary=self._whole(before))
             done += new.size
-            self._observe(Progress(done, wanted.size, self._wire.sent))
+            self._observe(Progress(done, total, self._wire.sent))
         for size in self._wire.pour("contents", self._pieces(wanted.whole)):
             done += size
-            self._observe(Progress(done, wanted.size, self._wire.sent))
+            self._observe(Progress(done, total, self._wire.sent))
 
     def _whole(self, file: File) -> bytes:
         """Return a small file, which must be what its hash says: the other side builds on it.

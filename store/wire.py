@@ -47,6 +47,9 @@ PATIENCE: Final = 300.0
 PATCH_LIMIT: Final = 4 * 1024 * 1024
 """Bytes of a file that is sent as what changed in it; zstd finds matches in no larger one."""
 
+_FRAMING = 512
+"""Bytes by which a frame may exceed what is in it, if that cannot be compressed; and then some."""
+
 _LENGTH = struct.Struct(">I")
 _CHUNK = 1 << 20
 _FIELDS = ("reason", "where", "expected", "got", "hint")
@@ -56,6 +59,12 @@ class WireError(Error):
     """Bytes that are no message, or not the one that belongs here."""
 
     slug = "push-protocol"
+
+
+class FormatError(WireError):
+    """Another version of sealift at the other end, which pushes in another way."""
+
+    slug = "push-format"
 
 
 class CutError(Error):
@@ -175,7 +184,8 @@ class Wire:
             WireError: it is larger than `limit`, or not what the header says.
             CutError: the connection ended.
         """
-        size, raw = number(header, "size", limit), number(header, "raw", limit)
+        raw = number(header, "raw", limit)
+        size = number(header, "size", limit + limit // 128 + _FRAMING)
         return decompress(self.exactly(size), raw, dictionary) if size or raw else b""
 
     def contents(self) -> Contents:
@@ -341,15 +351,15 @@ def number(header: dict[str, Any], key: str, limit: int) -> int:
     return value
 
 
-def text(header: dict[str, Any], key: str) -> str:
-    """Return a string of a header.
+def texts(header: dict[str, Any], key: str) -> list[str]:
+    """Return the strings that a header lists.
 
     Raises:
-        WireError: it is missing, or something else.
+        WireError: the list is missing, or holds something else.
     """
     value = header.get(key)
-    if not isinstance(value, str):
-        raise WireError(f"{key!r} is not a text", got=repr(value))
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise WireError(f"{key!r} is not a list of texts", got=repr(value))
     return value
 
 
