@@ -57,15 +57,16 @@ def read(file: Path) -> Found:
         content = file.read_bytes()[: LARGEST_FILE + 1]
     except OSError as fault:
         raise RecipeError(f"it cannot be read: {fault.strerror}", where=str(file)) from fault
+    is_yaml = file.suffix in (".yaml", ".yml")
     try:
         node = parse(content, file)
     except RecipeError:
-        if file.suffix in (".yaml", ".yml"):
+        if is_yaml:
             raise
         node = None
-    if node is None or node.sort != "map":
+    if node is None or (node.sort != "map" and not is_yaml):
         hosts, groups, notes = hosts_ansible.read_ini(content, file)
-    elif hosts_cluster.is_cluster(node):
+    elif node.sort == "map" and hosts_cluster.is_cluster(node):
         hosts, groups, notes = hosts_cluster.read(node)
     else:
         hosts, groups, notes = hosts_ansible.read_yaml(node)

@@ -43,13 +43,14 @@ class Folder:
             env={**os.environ, **(env or {})},
         )
 
-    def on_a_terminal(self, *words: str) -> str:
+    def on_a_terminal(self, *words: str, input: bytes = b"") -> str:  # noqa: A002
         """Run sealift on a terminal of its own; give what stands there in the end."""
         ours, theirs = pty.openpty()
         with subprocess.Popen(
             [SEALIFT, *words], cwd=self.root, stdin=theirs, stdout=theirs, stderr=theirs
         ):
             os.close(theirs)
+            os.write(ours, input)
             said = b""
             try:
                 while chunk := os.read(ours, 4096):
