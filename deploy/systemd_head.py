@@ -40,7 +40,7 @@ from deploy.layout import Layout
 from deploy.lock import HeadLock
 from deploy.nginx import ECHO
 from deploy.probes import Request
-from deploy.profile import Profile
+from deploy.profile import Profile, Status
 from deploy.release import WEB_SERVER, Probe, Release
 from deploy.relieve import relieve
 from deploy.settings import Settings
@@ -63,7 +63,8 @@ FRESH = 60.0
 """Seconds; what was written earlier has nothing to say about a failure."""
 GLANCE = 3.0
 """Seconds that a service gets to answer when it is only looked at."""
-PATIENT = Settings(settle_seconds=1.0)
+PATIENT = Settings(settle_seconds=0.5)
+"""A short look: whoever waits for other heads goes on looking, by `vigil`."""
 LOOK = 0.5
 """Seconds between two looks at what waits for its operator to agree."""
 STATE_MODE = 0o750
@@ -199,10 +200,11 @@ class SystemdHead:
             UnhealthyError: one is not; with the request and its last lines.
         """
         every = units.units(wanted)
+        settle = 0.0 if self._was_good(wanted) else self._patience.settle_seconds
         health.check(
             _Instances(self.services, list(every.values())),
             [each for each in self._checks(wanted) if names is None or each.program in names],
-            self._patience,
+            replace(self._patience, settle_seconds=settle),
             log=self._log(),
             observe=observe,
             present=present,
@@ -324,6 +326,13 @@ class SystemdHead:
         """Return what a generation ran, if it is still there."""
         known = {each.number: each for each in self.profile.generations()}
         return self.load(known[number].path) if number in known else None
+
+    def _was_good(self, wanted: Release) -> bool:
+        """Tell whether the release ran well on this head before."""
+        return any(
+            each.path == wanted.path and each.status is Status.GOOD
+            for each in self.profile.generations()
+        )
 
     def _running(self) -> Path | None:
         """Return the release of the current generation."""
