@@ -176,7 +176,7 @@ def _open(
             where=str(layout.sealed_dir),
             hint=f"sealift secret set {lacking[0]}, or sealift secret generate, and deploy again",
         )
-    keys = seal.load_identities(_host_keys() if identities is None else identities)
+    keys = seal.load_identities(host_keys() if identities is None else identities)
     names = {
         service: {*of, *(name for name in earlier.get(service, ()) if name in sealed)}
         for service, of in wanted.items()
@@ -200,7 +200,7 @@ def _upcoming(layout: Layout) -> dict[str, bytes]:
     return _set(layout, NEXT) or _set(layout, CURRENT)
 
 
-def _host_keys() -> list[Path]:
+def host_keys() -> list[Path]:
     """Return the head's SSH host keys, the fastest kind first."""
     return sorted(HOST_KEYS.glob("ssh_host_*_key"), key=lambda file: "ed25519" not in file.name)
 

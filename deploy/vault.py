@@ -90,8 +90,15 @@ class Vault:
                 "no host of the inventory could read this secret",
                 hint="add hosts reached by SSH to sealift.yaml, then: sealift trust HOST",
             )
+        self.keep(name, seal.seal(value, recipients.keys))
+
+    def keep(self, name: str, sealed: bytes) -> None:
+        """Keep a secret that is sealed already; one that was there is replaced.
+
+        Raises:
+            BadSecretError: the name cannot be a secret's.
+        """
         file = self.file(name)
-        sealed = seal.seal(value, recipients.keys)
         self.folder.mkdir(parents=True, exist_ok=True)
         durable.write(file, sealed)
 

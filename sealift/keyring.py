@@ -42,10 +42,11 @@ def recipients(settings: Settings) -> Recipients:
 def pinned(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return the pinned public keys of each host that has secrets."""
     from deploy import known_hosts
-    from deploy.route import Ssh, route
+    from deploy.route import route
+    from sealift.hosts import ssh
 
-    ssh = Ssh(settings.known_hosts, settings.connect_timeout)
-    pins = {host.name: route(host, ssh)[-1].pin for host in readers(settings)}
+    how = ssh(settings)
+    pins = {host.name: route(host, how)[-1].pin for host in readers(settings)}
     return {
         name: tuple(str(key) for key in known_hosts.pinned(settings.known_hosts, pin))
         for name, pin in pins.items()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sealift.options import as_json
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,19 @@ def receive(location: Location, *, root: str | None) -> None:
 
     with location.open() as site:
         take(site.store, reader=sys.stdin.buffer, writer=sys.stdout.buffer, root=root)
+
+
+@agent.command()
+@as_json
+def reseal(*, as_json: bool) -> None:
+    """Seal secrets, which came on standard input, for other readers; nothing open is told."""
+    from deploy.reseal import Request, answer
+    from deploy.seal import load_identities
+    from deploy.secrets_head import host_keys
+
+    del as_json  # It is how errors are told; the answer is a record in any case.
+    request = Request.from_json(sys.stdin.buffer.read())
+    click.echo(answer(request, load_identities(host_keys())))
 
 
 @agent.command()

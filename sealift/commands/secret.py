@@ -155,17 +155,27 @@ def remove(location: Location, name: str, *, yes: bool) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A private key that reads them: the site's recovery key, or one of SSH.",
 )
+@click.option("--through", metavar="HOST", help="The head that does it; by default any that can.")
 @click.pass_obj
 def rekey(
-    location: Location, names: tuple[str, ...], *, every: bool, files: tuple[Path, ...]
+    location: Location,
+    names: tuple[str, ...],
+    *,
+    every: bool,
+    files: tuple[Path, ...],
+    through: str | None,
 ) -> None:
     """Seal secrets again for the hosts of today: all whose readers are not the right ones.
 
     Needed when a head is new, is gone, or has another host key. This machine cannot read secrets:
-    it takes a private key that does.
+    a head that can does it, and gives back what it sealed; or a private key that is named here.
     """
     from deploy.seal import load_identities
     from sealift import keyring
+    from sealift.through import reseal
+
+    if files and through:
+        raise click.UsageError("give --identity or --through, not both")
 
     settings = location.settings()
     vault, recipients = keyring.vault(settings), keyring.recipients(settings)
@@ -177,15 +187,13 @@ def rekey(
     if not stale:
         click.echo("every secret can be read by just the right hosts", err=True)
         return
-    if not files:
-        raise InputError(
-            f"secrets to be sealed again, which this machine cannot read: {', '.join(stale)}",
-            hint="name a private key that reads them: sealift secret rekey --identity FILE; "
-            "or give the values again: sealift secret set NAME",
-        )
-    identities = load_identities(files)
-    for name in stale:
-        vault.rekey(name, recipients, identities)
+    if files:
+        identities = load_identities(files)
+        for name in stale:
+            vault.rekey(name, recipients, identities)
+    else:
+        for name, sealed in reseal(settings, stale, recipients, through):
+            vault.keep(name, sealed)
     _sealed(stale, recipients)
 
 
