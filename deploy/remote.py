@@ -10,7 +10,7 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deploy import facts as head_facts
@@ -20,7 +20,7 @@ from deploy.planning import Load
 from deploy.report import error_from_json
 from store import bootstrap
 from store.send import send
-from store.wire import CutError
+from store.wire import CutError, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -189,8 +189,10 @@ class RemoteHead:
             known = {info.path for info in store.closure(have)}
             wanted = store.closure([store.parse(release.path)])
             return _load(store, [info for info in wanted if info.path not in known])
-        sent = self._send(store, release, _ignore, dry_run=True)
-        return Load(len(sent.paths), sent.raw, sent.blobs)
+        with suppress(WireError):
+            sent = self._send(store, release, _ignore, dry_run=True)
+            return Load(len(sent.paths), sent.raw, sent.blobs)
+        return _load(store, store.closure([store.parse(release.path)]), bootstrap=True)
 
     def push(
         self, store: LocalStore, release: Release, observe: Callable[[Progress], None]
@@ -202,6 +204,13 @@ class RemoteHead:
         """
         if not (self._facts.agent or self._facts.settled):
             self._bootstrap(store, release)
+        try:
+            return self._send(store, release, observe)
+        except WireError:
+            # An agent of another version does not understand us; the one that comes with us does.
+            if self._facts.agent:
+                raise
+        self._bootstrap(store, release)
         return self._send(store, release, observe)
 
     def open(self, agent: str, observe: Observe) -> Session:
@@ -355,6 +364,7 @@ class RemoteHead:
             text = said.decode("utf-8", "replace").strip()[-400:]
             reason = f"the agent cannot be brought to {self.name}"
             raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
+        self.facts = replace(self._facts, agent=True)
 
     def _unanswered(self, done: Ended) -> HeadError:
         if done.status == NOT_FOUND:

@@ -173,7 +173,7 @@ class Rolling:
 
         def push(head: RemoteHead) -> None:
             sent = head.push(self.wish.store, release, self._progress(head))
-            amount = f"{len(sent.paths)} paths, {sent.wire / MEGABYTE:.2f} MB"
+            amount = f"{len(sent.paths)} paths, {_amount(sent.wire)}"
             told = f"{amount} in {sent.seconds:.1f} s"
             self.tell(head.name, Event(What.PUSHED, head.name, told))
 
@@ -188,7 +188,7 @@ class Rolling:
             now = time.monotonic()
             if now - last >= 1:
                 last = now
-                amount = f"{progress.done / MEGABYTE:.0f} of {progress.total / MEGABYTE:.0f} MB"
+                amount = f"{_amount(progress.done)} of {_amount(progress.total)}"
                 self.tell(head.name, Event(What.SENDING, head.name, amount))
 
         return tell
@@ -374,6 +374,10 @@ class Rolling:
             yield
         finally:
             done.set()
+
+
+def _amount(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE else f"{size / 1000:.1f} kB"
 
 
 def _session(head: RemoteHead) -> Session:

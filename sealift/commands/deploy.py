@@ -247,9 +247,9 @@ def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
         hint = f"sealift deploy --host {absent.head}"
         click.echo(f"{absent.head}: missing, and behind until {hint}", err=True)
     click.echo(f"done in {outcome.seconds:.1f} s", err=True)
-    for name in done:
-        if urls[name]:
-            click.echo(urls[name])
+    for name, url in urls.items():
+        if name in done and url:
+            click.echo(url)
 
 
 def _touched(changes: Any) -> str:  # noqa: ANN401 - deploy.services.Changes, loaded late
