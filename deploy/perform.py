@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from deploy.errors import DeployFailedError, StrandedError, SystemRefusedError
+from deploy.errors import (
+    DeployFailedError,
+    OperatorGoneError,
+    StrandedError,
+    SystemRefusedError,
+    TakenBackError,
+)
 from deploy.events import Event, Observe, What
 from deploy.profile import Status
 from deploy.rollout import ACTIONS, FINAL, Action, Happening, Stage, advance
@@ -230,14 +236,18 @@ class Rollout:
         return self.intent.running and (self.live or self.head.services.alive())
 
     def _mark_failed(self) -> None:
-        """Note that the generation failed; one that ran before is as good as it was."""
+        """Note that the generation failed.
+
+        One that ran before, or that only its operator did not want, is as good as it was.
+        """
         if self.intent.before == self.intent.after:
             return
         profile = self.head.profile
         found = {each.number: each for each in profile.generations()}.get(self.intent.after)
         if found is None:
             return
-        if self.live:
+        unwanted = isinstance(self.cause, OperatorGoneError | TakenBackError)
+        if self.live and not unwanted:
             profile.mark(found.number, Status.FAILED)
         elif found.status is Status.PENDING:
             profile.mark(found.number, Status.CUT)
