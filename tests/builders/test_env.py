@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from builders.recipe import SourceSpec
+from store.errors import InputError
 from store.local import LocalStore
 from tests.builders.registry import serving
 from tests.builders.wheels import HOST, Site, about, make_wheel, real, reasons
@@ -15,6 +18,8 @@ from tests.builders.wheels import HOST, Site, about, make_wheel, real, reasons
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from builders.recipe import Recipe
 
 
 @pytest.fixture
@@ -186,3 +191,91 @@ def test_only_what_is_asked_for_is_tried(site: Site, store: LocalStore) -> None:
     top = make_wheel("top", files={"top.py": ""}, requires=["optional"])
     site.pin(site.env("app", "top"), top, optional)
     assert site.build(store, "app").ok
+
+
+# A project of one's own.
+
+PYPROJECT = """\
+[project]
+name = "Own"
+version = "2"
+[project.scripts]
+own = "own:main"
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """\
+import base64, hashlib, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    info = "own-2.dist-info"
+    files = {
+        "own/__init__.py": open("own.py").read(),
+        f"{info}/METADATA": "Metadata-Version: 2.1\\nName: own\\nVersion: 2\\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        f"{info}/entry_points.txt": "[console_scripts]\\nown = own:main\\n",
+    }
+    rows = []
+    for name, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+        rows.append(f"{name},sha256={digest.decode().rstrip('=')},{len(text)}")
+    files[f"{info}/RECORD"] = "\\n".join([*rows, f"{info}/RECORD,,"]) + "\\n"
+    with zipfile.ZipFile(f"{folder}/own-2-py3-none-any.whl", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return "own-2-py3-none-any.whl"
+"""
+FRONT_END = """\
+import os, runpy, sys
+sys.path.insert(0, os.getcwd() if len(sys.argv) < 2 else sys.argv[-1])
+os.chdir(sys.argv[-1])
+import backend
+os.makedirs(sys.argv[sys.argv.index("--outdir") + 1], exist_ok=True)
+backend.build_wheel(sys.argv[sys.argv.index("--outdir") + 1])
+"""
+OWN = "import one\n\ndef main():\n    print('own', one.A)\n"
+
+
+def project(site: Site, code: str = OWN) -> Recipe:
+    """Add an environment of a project, and one with a front end that builds it."""
+    front = make_wheel("build", files={"build/__init__.py": "", "build/__main__.py": FRONT_END})
+    site.pin(site.env("backend", "build"), front)
+    folder = site.root / "sources" / "tool"
+    folder.mkdir()
+    for name, text in (("pyproject.toml", PYPROJECT), ("backend.py", BACKEND), ("own.py", code)):
+        (folder / name).write_text(text)
+    recipe = replace(site.env("tool", "one"), source=SourceSpec("tool"))
+    site.add(replace(recipe, inputs={**recipe.inputs, "build": "backend"}))
+    site.pin(site.recipes["tool"], make_wheel("one", files={"one/__init__.py": "A = 1\n"}))
+    return site.recipes["tool"]
+
+
+def test_a_projects_own_wheel_joins_those_that_are_locked(site: Site, store: LocalStore) -> None:
+    project(site)
+    env = real(store, site.build(store, "tool"), "tool")
+    run = subprocess.run([env / "bin" / "own"], capture_output=True, text=True, check=True)
+    assert run.stdout == "own 1\n"
+    assert about(env)["env"] == {"packages": {"one": "1.0"}}
+
+
+def test_what_a_project_imports_must_be_there(site: Site, store: LocalStore) -> None:
+    project(site, "import nowhere\n")
+    assert "nowhere" in reasons(site.build(store, "tool"))
+
+
+def test_a_project_wants_an_environment_to_be_built_in(site: Site) -> None:
+    recipe = project(site)
+    site.add(replace(recipe, inputs={"python": "python"}))
+    with pytest.raises(InputError, match="tool needs build: no recipe"):
+        site.steps("tool")
+
+
+def test_a_changed_project_leaves_the_locked_wheels_alone(site: Site) -> None:
+    project(site)
+    before = site.steps("tool")
+    (site.root / "sources" / "tool" / "own.py").write_text(OWN + "# more\n")
+    after = site.steps("tool")
+    changed = {key for key, step in after.items() if before[key] != step}
+    assert changed == {"tool:wheel"}

@@ -142,6 +142,12 @@ def test_what_deploy_must_know_is_in_the_artefact(site: Site, store: LocalStore)
         "env": {"MODE": "{state}/x"},
         "secrets": ["TOKEN"],
         "routes": [],
+        "unit": {
+            "socket": True,
+            "concurrent": True,
+            "notify": True,
+            "words": ["--preload", "--pid", "/tmp/gunicorn.pid", "--error-logfile", "-"],  # noqa: S108
+        },
     }
     assert str(path) not in (path / "sealift.json").read_text()
 

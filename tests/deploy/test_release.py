@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.release import Certificate, Probe, load, parse
+from deploy.release import Certificate, Probe, Systemd, Unit, load, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,3 +171,85 @@ def test_two_pairs_by_one_name_are_refused(other: dict[str, str]) -> None:
 def test_a_certificate_that_cannot_be_used_is_refused(pair: object) -> None:
     with pytest.raises(BadReleaseError):
         parse(with_certificates(pair), Path("/store/r"))
+
+
+UNIT = {"user": "sealift-api", "socket": True, "concurrent": True}
+SYSTEMD = {
+    "user_nginx": "sealift-nginx",
+    "http": 80,
+    "https": 443,
+    "certificate": "TLS_CERT",
+    "key": "TLS_KEY",
+    "revision": "0" * 32,
+}
+
+
+def managed(unit: object = UNIT, systemd: object = SYSTEMD) -> str:
+    document = copy.deepcopy(GOOD)
+    document["services"]["api"]["unit"] = unit
+    document["systemd"] = systemd
+    return json.dumps(document)
+
+
+def test_how_systemd_runs_it_is_read() -> None:
+    release = parse(managed(), Path("/store/r"))
+    assert release.services["api"].unit == Unit("sealift-api", socket=True, concurrent=True)
+    assert release.systemd == Systemd("sealift-nginx", 80, 443, "TLS_CERT", "TLS_KEY", "0" * 32)
+    assert release.nginx_conf == Path("/store/r/nginx/nginx.conf")
+    assert release.units_dir == Path("/store/r/systemd")
+
+
+def test_a_web_server_without_tls_has_no_certificate() -> None:
+    plain = {**SYSTEMD, "https": None, "certificate": None, "key": None}
+    release = parse(managed(systemd=plain), Path("/store/r"))
+    assert release.systemd is not None
+    assert (release.systemd.https, release.systemd.certificate) == (None, None)
+
+
+def test_a_release_that_knows_nothing_of_systemd() -> None:
+    release = parse(managed(None, None), Path("/store/r"))
+    assert release.services["api"].unit is None
+    assert release.systemd is None
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        {**UNIT, "user": "root"},
+        {**UNIT, "user": "sealift-"},
+        {**UNIT, "user": "sealift-a b"},
+        {**UNIT, "user": "sealift-" + "a" * 24},
+        {**UNIT, "user": "sealift-nginx"},
+        {**UNIT, "socket": False},
+        {**UNIT, "socket": "yes"},
+        {**UNIT, "more": 1},
+        {},
+        [],
+    ],
+)
+def test_a_unit_that_cannot_be_used_is_refused(unit: object) -> None:
+    with pytest.raises(BadReleaseError):
+        parse(managed(unit), Path("/store/r"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_nginx": "root"},
+        {"user_nginx": "sealift-api"},
+        {"http": 0},
+        {"http": None},
+        {"https": 70000},
+        {"https": None},
+        {"certificate": None},
+        {"key": None},
+        {"certificate": None, "key": None},
+        {"key": "../KEY"},
+        {"revision": "x"},
+        {"revision": '0";}'},
+        {"more": 1},
+    ],
+)
+def test_what_is_said_of_the_web_server_must_fit(change: dict[str, object]) -> None:
+    with pytest.raises(BadReleaseError):
+        parse(managed(systemd={**SYSTEMD, **change}), Path("/store/r"))
