@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sealift.fold import line, sheets
+from sealift.fold import grouped, line, sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 SECONDS = -len(":59")
 """Where in a moment the seconds begin."""
+
+
+NUMBER = "\0"
+"""Stands for a generation's number in what heads can have in common."""
 
 
 def status(found: Record) -> list[str]:
@@ -40,7 +44,11 @@ def status(found: Record) -> list[str]:
 
 def statuses(found: Mapping[str, Record], lost: Mapping[str, Error]) -> Iterator[str]:
     """Spell the status of several heads: what they share once, then how they differ."""
-    yield from sheets({head: _shared(each) for head, each in found.items()})
+    numbers = {head: str(each["generation"] or "none") for head, each in found.items()}
+    # Heads number their generations themselves, so equal releases may have unequal numbers.
+    for heads, text in grouped({head: _shared(each) for head, each in found.items()}):
+        number = line({head: numbers[head] for head in heads})
+        yield from sheet(heads, text.replace(NUMBER, number))
     for head, error in lost.items():
         yield f"{head}: {error.reason}" + (f"; {error.hint}" if error.hint else "")
     releases = {head: _short(each) for head, each in found.items()}
@@ -104,7 +112,7 @@ def _shared(found: Record) -> str:
     if found["generation"] is None:
         return "nothing is deployed"
     well = "healthy" if found["healthy"] else "not well"
-    lines = [f"generation {found['generation']}  {_short(found)}  {well}"]
+    lines = [f"{_short(found)}  {well}  generation {NUMBER}"]
     if found["changing"] is not None:
         lines.append(f"is being changed by {found['changing']}")
     if found["interrupted"] is not None:

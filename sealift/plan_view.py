@@ -85,7 +85,7 @@ def _load(load: Load) -> str:
 
 def _steps(plan: Plan) -> Iterator[str]:
     found = fold({each.head: each.steps for each in plan.heads})
-    for heads, _, steps in found:
+    for heads, steps in found:
         where = "" if len(found) == 1 else f"  ({heads})"
         for step in steps:
             yield _row(step.action, f"{step.service}: {step.why}{where}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deploy.activate import Outcome
     from deploy.events import Event
-    from deploy.head import LocalHead
+    from deploy.head import Head
     from deploy.inventory import Host
     from deploy.planning import Plan
     from deploy.release import Release
@@ -241,7 +241,7 @@ def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
         click.echo(json.dumps(record | {"seconds": round(outcome.seconds, 3)}))
         return
     numbers = {name: f"generation {each.generation}" for name, each in outcome.healthy.items()}
-    for names, _, (number, what) in fold({n: (numbers[n], done[n]) for n in done}):
+    for names, (number, what) in fold({n: (numbers[n], done[n]) for n in done}):
         click.echo(f"{names}: {number}: {what}", err=True)
     for absent in outcome.plan.absent:
         hint = f"sealift deploy --host {absent.head}"
@@ -278,7 +278,7 @@ def _ask(question: str, *, yes: bool) -> None:
         raise click.Abort
 
 
-def _tell(outcome: Outcome, head: LocalHead, *, as_json: bool) -> None:
+def _tell(outcome: Outcome, head: Head, *, as_json: bool) -> None:
     changes = outcome.changes
     if as_json:
         record = {
