@@ -1,0 +1,130 @@
+"""The release's own script: what it lays, and that a head reads it as it was meant."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builders.scripts.release import main
+from deploy.release import Systemd, Unit, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HASHES = ("0123456789abcdfghijklmnpqrsvwxyz", "zyxwvsrqpnmlkjihgfdcba9876543210")
+HEAD = {
+    "store_dir": "/opt/sealift/store",
+    "var_dir": "/opt/sealift/var",
+    "state_dir": "/var/lib/sealift",
+    "http": 80,
+    "https": 443,
+}
+WEB = {"certificate": "TLS_CERT", "key": "TLS_KEY"}
+SAID = {
+    "port": 5000,
+    "cwd": "{path}",
+    "command": ["/bin/sh", "{path}/run"],
+    "health": {"probe": "http", "path": "/", "timeout": 30.0},
+    "state": [],
+    "env": {},
+    "secrets": [],
+    "routes": [{"path": "/api/", "strip": False, "upgrade": False, "timeout": 60}],
+    "unit": {"socket": True, "concurrent": False, "notify": True, "words": ["--more"]},
+}
+
+
+def path(store: Path, name: str, said: dict[str, Any] | None = None) -> str:
+    place = store / f"{HASHES[0]}-{name}"
+    (place / "usr" / "sbin").mkdir(parents=True)
+    (place / "bin").mkdir()
+    for file in ("usr/sbin/nginx", f"bin/{name}"):
+        (place / file).write_text("#!/bin/sh\n")
+        (place / file).chmod(0o755)
+    (place / "sealift.json").write_text(json.dumps(said or {"format": 1}))
+    return str(place)
+
+
+def made(folder: Path, said: dict[str, Any], **more: Any) -> Path:
+    """Make a release of one service and one frontend."""
+    shown = {"frontend": {"root": "web", "routes": [{"path": "/pages/"}]}}
+    body = {**said, "routes": [{**each, "body_limit": "1m"} for each in said["routes"]]}
+    members = {
+        "alpha": path(folder, "alpha", {"service": body}),
+        "pages": path(folder, "pages", shown),
+    }
+    nginx, agent = path(folder, "nginx"), path(folder, "sealift")
+    facts: dict[str, Any] = {
+        "packages": {},
+        "tools": {"sealift": (agent, "bin/sealift")},
+        "head": HEAD,
+        "web": WEB,
+    }
+    out = folder / f"{HASHES[1]}-release"
+    main(out=str(out), members=members, nginx=nginx, **(facts | more))
+    return out
+
+
+def test_a_head_reads_what_was_made(tmp_path: Path) -> None:
+    release = load(made(tmp_path, SAID))
+    assert release.services["alpha"].unit == Unit("sealift-alpha", socket=True, concurrent=False)
+    assert release.systemd is not None
+    revision = release.systemd.revision
+    assert release.systemd == Systemd("sealift-nginx", 80, 443, "TLS_CERT", "TLS_KEY", revision)
+    assert f'return 200 "{revision}";' in release.nginx_conf.read_text()
+    names = {each.name for each in release.units_dir.iterdir()}
+    assert {"sealift-alpha.socket", "sealift-alpha@.service", "sealift-nginx@.service"} <= names
+    assert {"sealift.target", "sysusers.conf", "sealift-boot.service"} <= names
+    text = (release.units_dir / "sealift-alpha@.service").read_text()
+    assert f'"{tmp_path}/%i-alpha/run" "--more"' in text
+
+
+def test_the_agent_is_found_at_one_place(tmp_path: Path) -> None:
+    out = made(tmp_path, SAID)
+    link = out / "bin" / "sealift"
+    assert link.is_symlink()
+    assert link.resolve() == load(out).tools["sealift"].executable
+    recover = (out / "systemd" / "sealift-recover.service").read_text()
+    assert f'ExecStart="{load(out).tools["sealift"].executable}" agent recover' in recover
+
+
+def test_a_release_without_the_agent(tmp_path: Path) -> None:
+    out = made(tmp_path, SAID, tools={})
+    assert not (out / "bin").exists()
+    assert not (out / "systemd" / "sealift-boot.service").exists()
+
+
+def test_an_older_artefact_says_nothing_of_units(tmp_path: Path) -> None:
+    said = {key: value for key, value in SAID.items() if key != "unit"}
+    release = load(made(tmp_path, said))
+    assert release.services["alpha"].unit == Unit("sealift-alpha", socket=False, concurrent=False)
+    assert not (release.units_dir / "sealift-alpha.socket").exists()
+
+
+def test_a_web_server_without_tls(tmp_path: Path) -> None:
+    release = load(made(tmp_path, SAID, head={**HEAD, "http": 8080, "https": None}))
+    assert release.systemd is not None
+    assert (release.systemd.http, release.systemd.https) == (8080, None)
+    assert (release.systemd.certificate, release.systemd.key) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ({"env": {"A": "1"}}, {"sealift-alpha@.service"}),
+        ({"port": 5001}, {"sealift-alpha.socket"}),
+        ({"routes": []}, set()),
+    ],
+)
+def test_only_the_units_that_it_concerns_change(
+    tmp_path: Path, change: dict[str, Any], seen: set[str]
+) -> None:
+    texts = []
+    for number, said in enumerate((SAID, {**SAID, **change})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        units = made(folder, said) / "systemd"
+        found = {each.name: each.read_text() for each in units.iterdir()}
+        texts.append({name: text.replace(str(folder), "") for name, text in found.items()})
+    assert {name for name in texts[0] if texts[0][name] != texts[1][name]} == seen
