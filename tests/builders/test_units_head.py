@@ -113,10 +113,12 @@ def pair(head: LabHead) -> LabHead:
 
 
 def blocks(head: LabHead, each: str) -> bool:
-    """Tell whether the socket that an instance has would keep it waiting."""
+    """Tell whether one of the two sockets that an instance has would keep it waiting."""
     pid = f"$(systemctl show -P MainPID sealift-flagged@{each}.service)"
-    told = head.run("sh", "-c", f"grep flags /proc/{pid}/fdinfo/3").stdout.decode()
-    return not int(told.split()[1], 8) & NONBLOCKING
+    told = head.run("sh", "-c", f"cd /proc/{pid}/fdinfo && grep -h flags 3 4").stdout.decode()
+    flags = [int(line.split()[1], 8) for line in told.splitlines()]
+    assert len(flags) == 2
+    return not all(each & NONBLOCKING for each in flags)
 
 
 def test_a_new_instance_leaves_the_old_ones_socket_as_it_was(pair: LabHead) -> None:
