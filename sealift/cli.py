@@ -36,6 +36,7 @@ COMMANDS = {
     "logs": "sealift.commands.head:logs",
     "history": "sealift.commands.head:history",
     "diff": "sealift.commands.head:diff",
+    "gc": "sealift.commands.gc:gc",
     "open": "sealift.commands.head:open_url",
     "agent": "sealift.commands.agent:agent",
     "shell-completion": "sealift.commands.completion:shell_completion",

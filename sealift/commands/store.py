@@ -9,15 +9,16 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealift.options import as_json
+from sealift import many
+from sealift.options import as_json, host
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sealift.site import Location, Site
     from store.path import StorePath
@@ -39,16 +40,19 @@ def store() -> None:
 
 @store.command()
 @click.option("--repair", is_flag=True, help="Build or fetch damaged paths again.")
+@host
 @as_json
 @click.pass_obj
-def verify(location: Location, *, repair: bool, as_json: bool) -> None:
+def verify(location: Location, /, host: str | None, *, repair: bool, as_json: bool) -> None:
     """Read every path and compare it with the hash it was registered with."""
     with location.open() as site:
+        if host is not None and _verified_there(site, host, repair=repair, as_json=as_json):
+            return
         report = _verified(site, repair=repair)
     if as_json:
         click.echo(json.dumps(_record(report)))
     else:
-        for line in _lines(report):
+        for line in _lines(_record(report)):
             click.echo(line)
     if not report.clean:
         raise DamagedStoreError(
@@ -58,7 +62,7 @@ def verify(location: Location, *, repair: bool, as_json: bool) -> None:
         )
 
 
-def _record(report: VerifyReport) -> dict[str, object]:
+def _record(report: VerifyReport) -> dict[str, Any]:
     return {
         "checked": report.checked,
         "size": report.size,
@@ -71,13 +75,23 @@ def _record(report: VerifyReport) -> dict[str, object]:
     }
 
 
-def _lines(report: VerifyReport) -> list[str]:
-    lines = [f"{damage.reason:<10} {damage.info.path}" for damage in report.damaged]
-    lines += [f"repaired   {path}" for path in report.repaired]
-    lines += [f"link       {name}" for name in report.links]
-    lines += [f"leftover   {name}" for name in report.unregistered]
-    lines += [f"database   {fault}" for fault in report.database]
-    return [*lines, f"{report.checked} paths, {report.size / MEGABYTE:.1f} MB read"]
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"{each['reason']:<10} {each['path']}" for each in found["damaged"]]
+    lines += [f"repaired   {path}" for path in found["repaired"]]
+    lines += [f"link       {name}" for name in found["links"]]
+    lines += [f"leftover   {name}" for name in found["unregistered"]]
+    lines += [f"database   {fault}" for fault in found["database"]]
+    return [*lines, f"{found['checked']} paths, {found['size'] / MEGABYTE:.1f} MB read"]
+
+
+def _verified_there(site: Site, host: str, *, repair: bool, as_json: bool) -> bool:
+    """Let other machines verify their stores; tell whether any was meant."""
+    with many.there(site, host) as heads:
+        if heads and repair:
+            raise click.UsageError("--repair builds, which heads do not.")
+        if heads:
+            many.show(site, heads, ["store", "verify"], _lines, as_json=as_json)
+        return bool(heads)
 
 
 def _verified(site: Site, *, repair: bool) -> VerifyReport:
@@ -124,7 +138,7 @@ def gc(
             _prune(site, keep_generations)
         if not dry_run:
             _drop_bills(site)
-        keep = () if everything else _needed_to_build(site)
+        keep = () if everything else needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
         if not dry_run:
             _tidy(site)
@@ -166,7 +180,7 @@ def _prune(site: Site, keep: int) -> None:
         click.echo(f"generation {generation.number} forgotten", err=True)
 
 
-def _needed_to_build(site: Site) -> Collection[StorePath]:
+def needed_to_build(site: Site) -> Collection[StorePath]:
     """Return every output that the recipes, as they stand, have in the store."""
     from builders.resolve import Resolver
 
