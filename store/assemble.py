@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from store.blobs import Blobs
+    from store.nar import NarHash
     from store.path import StorePath
 
 
@@ -76,13 +77,17 @@ def _build(path: StorePath, manifest: Manifest, tree: Path, blobs: Blobs) -> Rea
     files: list[bytes] = []
     _lay(manifest, os.fsencode(tree), blobs, directories, files)
     found = hash_tree(tree)
-    if (found.sha256.hex(), found.size) != (manifest.nar_sha256, manifest.nar_size):
+    if not _same(found, manifest):
         raise _bad(path, manifest, found.sha256.hex(), blobs)
     for directory in reversed(directories[1:]):
         settle(directory)
     references = manifest.references
     info = PathInfo(path, manifest.nar_sha256, manifest.nar_size, references, time.time())
     return Ready(tree, info, (*files, *directories))
+
+
+def _same(found: NarHash, manifest: Manifest) -> bool:
+    return (found.sha256.hex(), found.size) == (manifest.nar_sha256, manifest.nar_size)
 
 
 def _lay(

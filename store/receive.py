@@ -31,7 +31,7 @@ from store.manifest import (
 )
 from store.path import NotAStorePathError, StorePath
 from store.temporary import disk
-from store.wire import FORMAT, PATIENCE, Wire, WireError, texts
+from store.wire import FORMAT, PATIENCE, UnwritableError, Wire, WireError, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,12 +45,6 @@ SPARE = 32 * 1024 * 1024
 
 _INODES = 64
 """Inodes that it leaves."""
-
-
-class UnwritableError(Error):
-    """A file system that does not do what is asked of it."""
-
-    slug = "store-unwritable"
 
 
 @dataclass(frozen=True, slots=True)

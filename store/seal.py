@@ -194,7 +194,8 @@ class _Seal:
         """Make the file and its link one; an empty file is not worth a link.
 
         A link that was damaged through one of its names shows it by its time or size: then ours
-        takes its place, so that damage does not spread.
+        takes its place, so that damage does not spread. So it does where the link has no other
+        name: whoever left it may have been cut off before its bytes were on the disk.
         """
         if status.st_size == 0:
             return
@@ -223,7 +224,8 @@ def _mode(status: os.stat_result) -> int:
 
 def _intact(link: os.stat_result, status: os.stat_result) -> bool:
     return (
-        link.st_size == status.st_size
+        link.st_nlink > 1
+        and link.st_size == status.st_size
         and link.st_mtime_ns == EPOCH
         and link.st_mode == stat.S_IFREG | _mode(status)
     )

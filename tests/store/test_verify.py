@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -149,16 +150,28 @@ def test_repairs_come_in_order(store: LocalStore) -> None:
     assert asked == ["base", "app"]
 
 
-def test_an_unused_damaged_shared_file_is_found_and_goes(store: LocalStore) -> None:
-    added(store, TREE)
-    name = "0" * 64
-    (store.links_dir / name).write_bytes(b"not that")
+def test_a_shared_file_that_nothing_uses_is_neither_damage_nor_believed(
+    store: LocalStore,
+) -> None:
+    """What a power cut may leave: the right name, size, mode and time, and other bytes."""
+    contents = b"what it should be"
+    name = hashlib.sha256(contents).hexdigest()
+    (store.links_dir / name).write_bytes(b"D" * len(contents))
+    (store.links_dir / name).chmod(0o444)
     os.utime(store.links_dir / name, ns=(10**9, 10**9))
-    report = store.verify()
-    assert report.links == (name,)
-    assert not report.clean
-    assert store.verify(repair=lambda _: False).clean
-    assert not (store.links_dir / name).exists()
+    assert store.verify().clean
+    path = added(store, {b"a": contents}).path
+    assert read(store.real(path)) == {b"a": contents}
+    assert store.verify().clean
+
+
+def test_a_damaged_shared_file_goes_when_its_path_is_repaired(store: LocalStore) -> None:
+    info = added(store, b"shared")
+    place = store.real(info.path)
+    place.chmod(0o644)
+    place.write_bytes(b"DDDDDD")
+    assert store.verify().links == (hashlib.sha256(b"shared").hexdigest(),)
+    assert store.verify(repair=lambda _: added(store, b"shared").path == info.path).clean
 
 
 def test_a_database_that_lies_is_found_out(store: LocalStore) -> None:
