@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from deploy.ssh_errors import TransportError
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 ALIVE = 5
 """Seconds of silence after which the other side is asked for a sign of life."""
@@ -94,6 +95,15 @@ def config(hops: tuple[Hop, ...], ssh: Ssh) -> str:
 def alias(hops: tuple[Hop, ...]) -> str:
     """Name the last hop as `config` does."""
     return f"hop-{len(hops) - 1}"
+
+
+def public_keys(files: Iterable[Path]) -> set[str]:
+    """Return the public keys that lie beside private ones, in base 64."""
+    found: set[str] = set()
+    for file in files:
+        with suppress(OSError):
+            found.update(Path(f"{file}.pub").read_text(encoding="utf-8").split()[1:2])
+    return found
 
 
 def _section(number: int, hop: Hop) -> str:

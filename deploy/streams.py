@@ -6,6 +6,7 @@ A session is what paramiko calls a channel; opening one is for `deploy.transport
 from __future__ import annotations
 
 import select
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from deploy.ssh_errors import OverdueError, TransportError, lost
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
@@ -246,6 +246,17 @@ def _take_all(session: Session, out: bytearray, err: bytearray) -> None:
     """Take what is left of a program that writes no more."""
     while session.recv_ready() or session.recv_stderr_ready():
         _take(session, out, err)
+
+
+@contextmanager
+def within(session: Session, seconds: float) -> Iterator[None]:
+    """Close a session that is not done in time: paramiko waits for an answer without end."""
+    timer = threading.Timer(seconds, session.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

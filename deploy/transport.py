@@ -11,7 +11,6 @@ import shlex
 import socket
 import threading
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fabric
@@ -23,7 +22,7 @@ from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
 from deploy import bulk
 from deploy.bulk import Data
 from deploy.known_hosts import HostKey, pinned
-from deploy.route import ALIVE, MISSED, Ssh, route
+from deploy.route import ALIVE, MISSED, Ssh, public_keys, route
 from deploy.ssh_errors import (
     SudoError,
     TransportError,
@@ -33,7 +32,7 @@ from deploy.ssh_errors import (
     other_key,
     unreachable,
 )
-from deploy.streams import Channel, Ended, finish
+from deploy.streams import Channel, Ended, finish, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,9 +204,11 @@ class Connection:
         try:
             # Not Fabric's way to open one: that would connect anew, as if nothing had happened.
             line: paramiko.Transport = self._opened[-1].transport
-            session = line.open_session(timeout=self._settings.connect_timeout)
+            wait = self._settings.connect_timeout
+            session = line.open_session(timeout=wait)
             session.settimeout(_SEND)
-            session.exec_command(_command(argv))
+            with within(session, wait):
+                session.exec_command(_command(argv))
         except (paramiko.SSHException, OSError, EOFError) as fault:
             raise lost(self.host.name, str(fault) or None) from fault
         return session
@@ -309,7 +310,7 @@ class _Keys:
                 self._said.append(f"{file} has a passphrase and is not in the agent")
             except (OSError, ValueError, paramiko.SSHException, UnknownKeyType) as fault:
                 self._said.append(f"{file} cannot be used: {fault}")
-        wanted = _public(self._hop.identities)
+        wanted = public_keys(self._hop.identities)
         agent = paramiko.Agent()
         try:
             for key in agent.get_keys():
@@ -317,15 +318,6 @@ class _Keys:
                     yield f"{key.comment or key.get_name()} of the agent", key
         finally:
             agent.close()
-
-
-def _public(files: Sequence[Path]) -> set[str]:
-    """Return the public keys that lie beside private ones, in base 64."""
-    found: set[str] = set()
-    for file in files:
-        with suppress(OSError):
-            found.update(Path(f"{file}.pub").read_text(encoding="utf-8").split()[1:2])
-    return found
 
 
 def _watch(connection: fabric.Connection) -> None:

@@ -408,6 +408,53 @@ def _greeted(mute: socket.socket, greeting: bytes, server: Server, ssh: Ssh) -> 
     thread.join()
 
 
+class Hung(paramiko.ServerInterface):
+    """A server that opens sessions and never says what became of a command."""
+
+    def __init__(self, done: threading.Event) -> None:
+        self.done = done
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        del username, key
+        return paramiko.AUTH_SUCCESSFUL  # type: ignore[attr-defined,no-any-return]
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        del kind, chanid
+        return paramiko.OPEN_SUCCEEDED  # type: ignore[attr-defined,no-any-return]
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        del channel, command
+        self.done.wait(20)
+        return False
+
+
+def test_a_command_that_nobody_answers_for(ssh: Ssh, server: Server) -> None:
+    """paramiko itself would wait for ever."""
+    done = threading.Event()
+    quick = replace(ssh, connect_timeout=1.0)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        hung = replace(server, port=listener.getsockname()[1])
+        hung.trust(quick)
+        with ThreadPoolExecutor(1) as pool:
+            opened = pool.submit(_hang, listener, server, done)
+            with connect(hung.host(), quick) as connection:
+                began = time.monotonic()
+                with pytest.raises(LostError):
+                    connection.run(["true"], timeout=30)
+                assert time.monotonic() - began < 5
+                done.set()
+            opened.result().close()
+
+
+def _hang(listener: socket.socket, server: Server, done: threading.Event) -> paramiko.Transport:
+    transport = paramiko.Transport(listener.accept()[0])
+    transport.add_server_key(paramiko.PKey.from_path(server.folder / "host"))
+    transport.start_server(server=Hung(done))
+    return transport
+
+
 class TestLoggingIn:
     def test_a_key_that_is_refused(self, known: Ssh, server: Server) -> None:
         stranger = server.folder / "stranger"
