@@ -30,6 +30,7 @@ from deploy.errors import PortTakenError
 from deploy.journal import Journal
 from deploy.layout import Layout
 from deploy.lock import HeadLock
+from deploy.orders import KEEP
 from deploy.ports import groups, listeners
 from deploy.profile import Profile
 from deploy.release import WEB_SERVER, Release
@@ -66,6 +67,11 @@ class Head(Protocol):
     @property
     def url(self) -> str:
         """Where a browser finds the platform."""
+        ...
+
+    @property
+    def keep(self) -> int:
+        """How many generations stay where nothing else is said."""
         ...
 
     @property
@@ -176,6 +182,8 @@ class Head(Protocol):
 
 class LocalHead:
     """The embedded head under the `var` folder of a store."""
+
+    keep = KEEP
 
     def __init__(
         self,

@@ -100,6 +100,11 @@ class SystemdHead:
         """Where a browser finds the platform."""
         return self.kept.url
 
+    @property
+    def keep(self) -> int:
+        """How many generations stay where nothing else is said."""
+        return self.kept.keep
+
     def session(self) -> AbstractContextManager[None]:
         """Keep the store's collector out during the block."""
         return self.store.session()
