@@ -31,8 +31,9 @@ _SPECS = "sources"
 def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
     """Return recipe → store path of an earlier build of the same, or None.
 
-    Every source that takes part is looked at. The outputs are still registered, and they and all
-    they refer to are on disk.
+    Every source that takes part is looked at. The outputs are still registered, they and all they
+    refer to are on disk, and they are what was last built: after another build in between, what
+    goes by the recipes' names is its outputs, and a build has to put that right.
     """
     base = _base(site, names)
     specs = _specs(site, base)
@@ -43,6 +44,8 @@ def recall(site: Site, names: Collection[str]) -> dict[str, str] | None:
         return None
     outputs: dict[str, str]
     outputs, closure = json.loads(known)
+    if not all(_is_last(site, name, path) for name, path in outputs.items()):
+        return None
     wanted = {site.store.parse(path) for path in outputs.values()}
     whole = len(site.store.valid(wanted)) == len(wanted) and all(map(os.path.lexists, closure))
     return outputs if whole else None
@@ -64,6 +67,15 @@ def remember(
     infos = site.store.closure([*made, *beside])
     known = [dict(sorted(outputs.items())), [str(site.store.real(info.path)) for info in infos]]
     site.store.memo_put(_TABLE, key, json.dumps(known).encode())
+
+
+def _is_last(site: Site, name: str, path: str) -> bool:
+    """Tell whether the root that goes by a recipe's name leads to this path."""
+    try:
+        # As text: no path is made, for this runs for every recipe of a build with nothing to do.
+        return os.readlink(f"{site.store.var_dir}/gcroots/{name}") == path  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def _base(site: Site, names: Collection[str]) -> str:

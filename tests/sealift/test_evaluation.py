@@ -34,6 +34,7 @@ def chain(site: Site) -> list[StorePath]:
     deep = add(site, "deep")
     middle = add(site, "middle", deep)
     top = add(site, "top", middle)
+    site.store.add_root("top", top)
     evaluation.remember(site, [], {"top": str(site.store.real(top))})
     return [top, middle, deep]
 
@@ -48,6 +49,17 @@ def test_whatever_is_gone_from_the_disk_is_missed(
     site: Site, chain: list[StorePath], depth: int
 ) -> None:
     site.store.real(chain[depth]).unlink()
+    assert evaluation.recall(site, []) is None
+
+
+def test_what_is_not_what_was_last_built_is_missed(site: Site, chain: list[StorePath]) -> None:
+    """A source that is changed, built, and changed back: a deploy goes by the root."""
+    top, middle, _ = chain
+    site.store.add_root("top", middle)
+    assert evaluation.recall(site, []) is None
+    site.store.add_root("top", top)
+    assert evaluation.recall(site, []) == {"top": str(site.store.real(top))}
+    site.store.remove_root("top")
     assert evaluation.recall(site, []) is None
 
 
