@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -94,9 +93,8 @@ class Bench:
             *("--deadline", DEADLINE),
         )
 
-    @contextmanager
-    def crippled(self, edits: Mapping[str, tuple[str, str]]) -> Iterator[Made]:
-        """Give the new release with an agent that lacks something: by file, what is replaced."""
+    def crippled(self, edits: Mapping[str, tuple[str, str]]) -> Made:
+        """Build the new release with an agent that lacks something: by file, what is replaced."""
         files = {name: self.site.root / name for name in edits}
         texts = {name: file.read_text() for name, file in files.items()}
         turn(self.site, alpha="2", pages="2")
@@ -105,12 +103,12 @@ class Bench:
                 assert before in texts[name], f"{name} does not say {before!r}"
                 files[name].write_text(texts[name].replace(before, after))
             made = Made(self.site.build(), self.new.versions)
-            assert made.path != self.new.path
-            self.spare.append(made)
-            yield made
         finally:
             for name, file in files.items():
                 file.write_text(texts[name])
+        assert made.path != self.new.path
+        self.spare.append(made)
+        return made
 
     def ballasted(self) -> Made:
         """Build a release that no head has, with much to push."""

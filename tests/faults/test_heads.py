@@ -81,10 +81,8 @@ NO_LOCK = {"deploy/lock.py": ("if not try_lock(descriptor):", "if try_lock(descr
 def test_without_the_lock_nobody_is_refused(bench: Bench) -> None:
     """The control: an agent that takes the lock for free lets two change one head at once."""
     name = bench.lab.heads[0].name
-    with (
-        bench.crippled(NO_LOCK) as made,
-        operator(bench.site, *bench.words(name, made)) as first,
-    ):
+    made = bench.crippled(NO_LOCK)
+    with operator(bench.site, *bench.words(name, made)) as first:
         assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
         second = bench.site.try_sealift(*bench.words(name, made))
         codes = {first.end(), second.code}
@@ -201,7 +199,8 @@ NO_CHECK = {"deploy/perform.py": ("self.head.check(self._wanted(), None, self.ob
 def test_without_the_check_an_ill_service_stays(bench: Bench) -> None:
     """The control: an agent that asks nobody confirms what dies."""
     head = bench.lab.heads[0]
-    with bench.crippled(NO_CHECK) as made, ill((head,), "0.5"):
+    made = bench.crippled(NO_CHECK)
+    with ill((head,), "0.5"):
         done = bench.site.try_sealift(*bench.words(head.name, made))
         kept = current(bench.site, head)
     assert (done.code, kept) != (5, bench.old.path)

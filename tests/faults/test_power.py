@@ -110,11 +110,11 @@ def test_without_syncing_it_does_not(bench: Bench) -> None:
     bench.put(bench.old)
     # What was deployed before is on the disk, as it would be after some seconds.
     head.run("sync")
-    with bench.crippled(NO_SYNC) as made:
-        try:
-            kept = survivor(bench, head, made) == made
-        except NotWholeError:
-            kept = False
+    made = bench.crippled(NO_SYNC)
+    try:
+        kept = survivor(bench, head, made) == made
+    except NotWholeError:
+        kept = False
     assert not kept
     head.run("sync")
     bench.put(bench.old)

@@ -95,19 +95,24 @@ class Operator:
 
     def _records(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with suppress(ValueError), self._news:
-                record = json.loads(line)
-                if isinstance(record, dict):
-                    self.told.append(Told(self.seconds, record))
-                    self._news.notify_all()
+        with self.process.stdout as lines:
+            for line in lines:
+                self._take(line)
         with self._news:
             self._over = True
             self._news.notify_all()
 
+    def _take(self, line: str) -> None:
+        with suppress(ValueError), self._news:
+            record = json.loads(line)
+            if isinstance(record, dict):
+                self.told.append(Told(self.seconds, record))
+                self._news.notify_all()
+
     def _talk(self) -> None:
         assert self.process.stderr is not None
-        self.talk.extend(line.rstrip() for line in self.process.stderr)
+        with self.process.stderr as lines:
+            self.talk.extend(line.rstrip() for line in lines)
 
 
 @contextmanager

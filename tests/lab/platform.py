@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SMALL = Path(__file__).with_name("small")
 EXAMPLE = REPOSITORY / "examples" / "dashboard"
 CODE = ("store", "builders", "deploy", "sealift", "pyproject.toml", "README.md", "LICENSE")
-"""What the agent is made of. A site has a copy, so that nobody edits it during a test."""
+"""What sealift is made of. A site has a copy, so that nobody edits it during a test."""
 FOREIGN = ("backends", "frontends", "packages")
 """Recipes of the example platform that the small one does without."""
 PATIENCE = 900.0
@@ -119,6 +120,11 @@ class Site:
         assert old in text, f"{file} does not say {old!r}"
         path.write_text(text.replace(old, new))
 
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Run the site's own copy of the program, which is the one that its heads get."""
+        return {**os.environ, "PYTHONPATH": str(self.root)}
+
     def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a command in a session of its own, to be killed with all that it started."""
         return subprocess.Popen(
@@ -129,6 +135,7 @@ class Site:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=self._environment,
             **more,
         )
 
@@ -142,6 +149,7 @@ class Site:
             timeout=timeout,
             check=False,
             input=given,
+            env=self._environment,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
