@@ -40,8 +40,8 @@ QUICKLY: Final = 1
 PATIENCE: Final = 300.0
 """Seconds of silence after which a receiver takes the sender for gone."""
 
-PATCH_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of a file that is sent as what changed in it; zstd finds matches in no larger one."""
+PATCH_LIMIT: Final = 3 * 1024 * 1024
+"""Bytes of a file that is sent as what changed in it; zstd looks back 4 MiB for it."""
 
 _FRAMING = 512
 """Bytes by which a frame may exceed what is in it, if that cannot be compressed; and then some."""
