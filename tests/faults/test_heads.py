@@ -193,7 +193,12 @@ def test_one_ill_head_takes_all_back(bench: Bench) -> None:
     finishes(bench)
 
 
-NO_CHECK = {"deploy/perform.py": ("self.head.check(self._wanted(), None, self.observe)", "pass")}
+NO_CHECK = {
+    "deploy/perform.py": (
+        "self.head.check(self._wanted(), None, self.observe, self.operator.present)",
+        "pass",
+    )
+}
 
 
 def test_without_the_check_an_ill_service_stays(bench: Bench) -> None:
@@ -278,7 +283,7 @@ def test_a_mixed_head_is_not_whole(bench: Bench) -> None:
 def test_a_damaged_store_is_not_whole(bench: Bench) -> None:
     """The control: one byte of one file."""
     head = bench.lab.heads[0]
-    file = f"{bench.old.path}/release.json"
+    file = f"{bench.old.path}/sbom.cdx.json"
     saved = head.run("cat", file).stdout
     head.run("sh", "-c", f"chmod u+w {file}; printf x >> {file}")
     try:
