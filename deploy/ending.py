@@ -17,6 +17,7 @@ from deploy.errors import (
 )
 from deploy.fleet import Stage
 from deploy.node_sets import fold
+from deploy.ssh_errors import UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,6 +132,8 @@ def _next(
     if stage is Stage.REVERTED:
         return _look(failures, everyone)
     said = next((h for each in failures.values() if (h := getattr(each, "hint", None))), None)
+    if failures and all(isinstance(each, UnreachableError) for each in failures.values()):
+        return f"{said or 'are they up?'}; to go on without: --allow-missing"
     return said or f"sealift {action} --host {everyone}"
 
 

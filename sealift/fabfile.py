@@ -1,0 +1,95 @@
+"""What operators do with heads as `fab` tasks: `fab -r PATH/TO/sealift deploy --host head[1-3]`.
+
+Each task is made of the command of the same name: its options, its output, its exit code. The site
+is found as ever, from the working directory or by SEALIFT_CONFIG. From Python, `sealift.fleet` has
+the functions that the commands call.
+"""
+
+from __future__ import annotations
+
+from inspect import Parameter, Signature
+from typing import Any
+
+import click
+from fabric.tasks import Task
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+
+from sealift.cli import cli
+
+COMMANDS = (
+    "plan",
+    "deploy",
+    "rollback",
+    "status",
+    "history",
+    "diff",
+    "start",
+    "stop",
+    "restart",
+    "logs",
+    "gc",
+)
+
+
+def words(command: click.Command, said: dict[str, Any]) -> list[str]:
+    """Return the command line that a task's arguments stand for; what is not said is left out.
+
+    Services are one argument of a task, with commas between them.
+    """
+    options, names = [], []
+    for param in command.params:
+        value = said.get(_called(param))
+        if isinstance(param, click.Option):
+            options += _option(param, value)
+        elif value not in (None, ""):
+            names += [name for name in str(value).replace(",", " ").split() if name]
+    return [*options, "--", *names]
+
+
+def _called(param: click.Parameter) -> str:
+    """Return what a task calls it: the option's own word, which is not always its variable."""
+    words = [each.lstrip("-").replace("-", "_") for each in param.opts]
+    return max(words, key=len)
+
+
+def _option(param: click.Option, value: object) -> list[str]:
+    flag = max(param.opts, key=len)
+    if param.is_flag:
+        return [flag] if value else []
+    return [] if value is None or value == param.default else [f"{flag}={value}"]
+
+
+def task(name: str) -> Task[Any]:
+    """Make the task of a command.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    command = cli.get_command(click.Context(cli), name)
+    if command is None:
+        raise KeyError(name)
+
+    def body(_context: object, **said: Any) -> None:  # noqa: ANN401 - whatever was typed
+        from sealift.__main__ import main
+
+        code = main([name, *words(command, said)])
+        if code:
+            raise Exit(code=code)
+
+    # Fab reads from a signature which options there are, and from defaults what they take.
+    context = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)
+    body.__signature__ = Signature([context, *map(_parameter, command.params)])  # type: ignore[attr-defined]
+    body.__doc__ = command.help
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    texts = {_called(each): each.help for each in options if each.help}
+    return Task(body, name=name, help=texts)
+
+
+def _parameter(param: click.Parameter) -> Parameter:
+    flag = isinstance(param, click.Option) and param.is_flag
+    default = Parameter.empty if param.required else False if flag else None
+    return Parameter(_called(param), Parameter.POSITIONAL_OR_KEYWORD, default=default)
+
+
+namespace = Collection(*(task(name) for name in COMMANDS))

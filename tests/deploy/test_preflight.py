@@ -1,0 +1,187 @@
+"""What a head is asked before anything is done, and what speaks against a release."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy import facts as head_facts
+from deploy.facts import BadFactsError, Facts, ask, parse
+from deploy.planning import Load
+from deploy.preflight import QUESTIONS, SKEW, Needs, examine, refusals
+from deploy.release import Release
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STORE = "/opt/x/store"
+RELEASE = Release(Path(f"{STORE}/new-release"), {}, {}, None, glibc={"python": "2.34"})
+NEEDS = Needs(RELEASE, STORE, {4430: "portal"}, Load(3, 100_000_000, 500))
+GOOD = Facts(
+    skew=0.0,
+    uid=0,
+    machine="x86_64",
+    system="Debian GNU/Linux 12 (bookworm)",
+    glibc="2.36",
+    flags=frozenset({"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3", "avx2"}),
+    systemd=252,
+    disk=10_000_000_000,
+    inodes=1_000_000,
+    readonly=None,
+    lacks=(),
+    agent=False,
+    settled=True,
+    generations={3: f"{STORE}/old-release"},
+    current=3,
+    release=None,
+    unfinished=None,
+    holder=None,
+    taken=(),
+)
+
+
+def refused(facts: Facts, needs: Needs = NEEDS) -> dict[str, str]:
+    rows = examine("head1", facts, needs)
+    return {row.question: row.refusal.reason for row in rows if row.refusal is not None}
+
+
+def test_a_head_as_it_should_be_is_refused_nothing() -> None:
+    assert refused(GOOD) == {}
+    assert [row.question for row in examine("head1", GOOD, NEEDS)] == list(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("facts", "question", "reason"),
+    [
+        (replace(GOOD, systemd=None), "system", "systemd does not run"),
+        (replace(GOOD, systemd=241), "system", "241"),
+        (replace(GOOD, lacks=("tar",)), "system", "it has no tar"),
+        (replace(GOOD, uid=1000), "login", "not run as root"),
+        (replace(GOOD, glibc="2.31"), "glibc", "too old"),
+        (replace(GOOD, glibc=None), "glibc", "cannot be told"),
+        (replace(GOOD, machine="aarch64"), "processor", "aarch64"),
+        (replace(GOOD, flags=frozenset({"ssse3"})), "processor", "popcnt"),
+        (replace(GOOD, disk=150_000_000), "disk", "50 MB are missing"),
+        (replace(GOOD, readonly="/opt"), "disk", "/opt cannot be written to"),
+        (replace(GOOD, inodes=1500), "inodes", "500 inodes are missing"),
+        (replace(GOOD, skew=SKEW + 5), "clock", "35 s ahead"),
+        (replace(GOOD, skew=-SKEW - 5), "clock", "35 s behind"),
+        (replace(GOOD, taken=((4430, "pid 7 httpd"),)), "ports", "4430 (portal) by pid 7 httpd"),
+        (replace(GOOD, holder="alice@transfer, deploy"), "lock", "alice@transfer"),
+    ],
+)
+def test_what_speaks_against_it(facts: Facts, question: str, reason: str) -> None:
+    found = refused(facts)
+    assert list(found) == [question]
+    assert reason in found[question]
+
+
+def test_every_refusal_says_what_to_do() -> None:
+    bad = replace(GOOD, uid=1, machine="arm", disk=0, inodes=0, skew=99, holder="x", systemd=None)
+    found = refusals(examine("head1", bad, NEEDS))
+    assert len(found) == 7
+    assert all(each.hint for each in found)
+
+
+def test_what_is_no_refusal() -> None:
+    assert refused(replace(GOOD, skew=5.0)) == {}
+    assert refused(replace(GOOD, inodes=None)) == {}
+    assert refused(replace(GOOD, unfinished={"stage": "switched"})) == {}
+    assert refused(replace(GOOD, current=None, generations={})) == {}
+
+
+def answer(args: Sequence[str], **more: str) -> Facts:
+    """Ask this machine."""
+    began = time.time()
+    done = subprocess.run(
+        ["sh", "-s", "--", *args],
+        input=head_facts.SCRIPT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", **more},
+    )
+    return parse(done.stdout, began=began, ended=time.time())
+
+
+def test_a_machine_without_anything(tmp_path: Path) -> None:
+    store = tmp_path / "nothing" / "store"
+    found = answer(ask(str(store), str(store.parent / "var"), "", [1]))
+    assert found.machine
+    assert found.disk > 0
+    assert abs(found.skew) < 1
+    assert (found.current, found.generations, found.release) == (None, {}, None)
+    assert not found.agent
+    assert not found.settled
+    assert found.unfinished is None
+    assert found.holder is None
+
+
+def test_a_head_with_generations_in_the_midst_of_a_change(tmp_path: Path) -> None:
+    """With blanks in its paths, which a shell would split."""
+    var = tmp_path / "a var"
+    profiles, head = var / "profiles", var / "head"
+    for folder in (profiles, head, tmp_path / "rel"):
+        folder.mkdir(parents=True)
+    (tmp_path / "rel" / "release.json").write_text('{\n  "format": 1\n}\n')
+    for number in (1, 12):
+        (profiles / f"system-{number}-link").symlink_to(tmp_path / "rel")
+    (profiles / "system").symlink_to("system-12-link")
+    (head / "journal.json").write_text('{"stage": "switched", "by": "bob"}\n')
+    found = answer(ask(str(tmp_path), str(var), "/bin/sh", []))
+    assert found.agent
+    assert found.current == 12
+    assert found.generations == {1: str(tmp_path / "rel"), 12: str(tmp_path / "rel")}
+    assert found.path == str(tmp_path / "rel")
+    assert found.release == '{   "format": 1 }'
+    assert found.unfinished == {"stage": "switched", "by": "bob"}
+
+
+def test_who_holds_the_lock_is_seen_and_the_lock_is_not_touched(tmp_path: Path) -> None:
+    head = tmp_path / "var" / "head"
+    head.mkdir(parents=True)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from deploy.lock import HeadLock\n"
+        "with HeadLock(Path(sys.argv[1])).hold('alice@transfer', 'deploy'):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    here = str(Path(__file__).parents[2])
+    argv = [sys.executable, "-c", code, str(head / "lock"), here]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        found = answer(ask(str(tmp_path), str(tmp_path / "var"), "", []))
+        holder.communicate()
+    assert found.holder == "alice@transfer, deploy"
+    assert answer(ask(str(tmp_path), str(tmp_path / "var"), "", [])).holder is None
+
+
+def test_a_port_that_a_stranger_listens_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = answer(ask(str(tmp_path), str(tmp_path), "", [port, 1]))
+    assert [each[0] for each in found.taken] == [port]
+    assert "pytest" in found.taken[0][1]
+    assert not answer(ask(str(tmp_path), str(tmp_path), "", [port, 1])).taken
+
+
+@pytest.mark.parametrize("text", ["", "bash: not found\n", "clock 1\nuid 0\n", "end here\n"])
+def test_an_answer_that_is_not_whole_is_none(text: str) -> None:
+    with pytest.raises(BadFactsError):
+        parse(text, began=0, ended=1)
+
+
+@pytest.mark.parametrize(("there", "skew"), [(99.0, -1.0), (100.5, 0.0), (105.0, 4.0)])
+def test_the_clock_is_only_as_wrong_as_is_certain(there: float, skew: float) -> None:
+    text = (
+        f"clock {there}\nuid 0\nmachine x86_64\ndisk d 9 1 8 1% /\ninodes d 9 1 8 1% /\nend here\n"
+    )
+    assert parse(text, began=100.0, ended=101.0).skew == skew
