@@ -17,6 +17,7 @@ from deploy.orders import KEEP, STATE
 from deploy.planning import Absent, HeadPlan, Load, Plan
 from deploy.preflight import QUESTIONS, Needs, examine
 from deploy.release import WEB_SERVER, parse
+from deploy.ssh_errors import LostError, OverdueError, UnreachableError
 from deploy.team import TeamError
 from store.errors import Error
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 DEADLINE = 60.0
 """Seconds without a word from the operator after which a head goes back."""
+SILENT = (UnreachableError, LostError, OverdueError)
+"""What a head does that is missing: it does not answer. One that answers wrongly is not missing."""
 STANDING = ("login", "lock", "generation")
 """The questions that matter when nothing comes to the head."""
 NOTHING = Load(0, 0, 0)
@@ -78,7 +81,8 @@ def survey(heads: Sequence[RemoteHead], wish: Wish, team: Team) -> Plan:
     try:
         found = team.each(heads, lambda head: _look(head, wish))
     except TeamError as error:
-        if not wish.allow_missing or len(error.failures) == len(heads):
+        silent = all(isinstance(each, SILENT) for each in error.failures.values())
+        if not (wish.allow_missing and silent) or len(error.failures) == len(heads):
             raise
         absent = tuple(map(_absent, error.failures, error.failures.values()))
         found = {name: each for name, each in error.done.items() if isinstance(each, HeadPlan)}
