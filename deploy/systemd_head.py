@@ -216,7 +216,7 @@ class SystemdHead:
         )
 
     def vigil(self, wanted: Release) -> Callable[[], None]:
-        """Return what raises when a service of `wanted` answers badly twice, or ends."""
+        """Return what raises when a service of `wanted` ends, or answers badly twice."""
         every = list(units.units(wanted).values())
         found = {each.program: each for each in self._checks(wanted)}
         first = {name: process.pid for name, process in self.services.of(every).items()}
@@ -226,10 +226,11 @@ class SystemdHead:
         def look() -> None:
             if time.monotonic() - last[0] < LOOK:
                 return
-            wrong = _wrong(self.services.of(every), first)
-            wrong |= {n: w for n, w in self.answers(wanted).items() if w is not None}
-            for name, what in wrong.items():
-                if name in ailing:
+            # A process that ended says all; an answer may fail once for reasons of the moment.
+            ended = _wrong(self.services.of(every), first)
+            wrong = {n: w for n, w in self.answers(wanted).items() if w is not None}
+            for name, what in (*ended.items(), *wrong.items()):
+                if name in ended or name in ailing:
                     raise self._unhealthy(found[name], f"it was healthy first, and then: {what}")
             ailing.clear()
             ailing.update(wrong)
