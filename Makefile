@@ -10,7 +10,7 @@ help:
 	@echo 'make demo-stop   stop it'
 	@echo 'make test        the whole test suite'
 	@echo 'make lint        ruff, mypy --strict, import contracts'
-	@echo 'make bench       figures against named peers (GROUP=build or complete)'
+	@echo 'make bench       figures against named peers (GROUP=build, complete or heads)'
 	@echo 'make setup       the environment in $(VENV), nothing else'
 
 setup: $(VENV)/ready
@@ -29,7 +29,8 @@ demo-stop: setup
 	$(SEALIFT) stop
 
 test: setup
-	@.ci/packages git gpg gpgv debian-archive-keyring openssh-server nix-bin chromium chromium-driver
+	@.ci/packages git gpg gpgv debian-archive-keyring openssh-client openssh-server nix-bin \
+		chromium chromium-driver sudo systemd systemd-container mmdebstrap iproute2 nftables wrk
 	$(VENV)/bin/python -m pytest
 
 lint: setup
@@ -39,7 +40,7 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	@.ci/packages nix-bin
+	@.ci/packages nix-bin openssh-client systemd systemd-container mmdebstrap iproute2 nftables wrk rsync
 	$(VENV)/bin/python -m benchmarks $(GROUP)
 
 clean:
