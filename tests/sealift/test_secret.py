@@ -232,3 +232,11 @@ def test_a_damaged_file_is_told_of_and_the_rest_is_listed(bench: Bench) -> None:
     rows = bench.list()
     assert rows["DB"]["present"]
     assert "no age file" in str(rows["TORN"]["fault"])
+
+
+@pytest.mark.parametrize("key", ["hunter2", "age1short", "ssh-dss AAAA", "AGE-SECRET-KEY-1QQ"])
+def test_a_recovery_key_is_a_public_key(bench: Bench, key: str) -> None:
+    text = (bench.folder / "sealift.yaml").read_text()
+    (bench.folder / "sealift.yaml").write_text(f"{text}recovery: ['{key}']\n")
+    done = bench.run("list", code=2)
+    assert "this is no public key" in done.stderr
