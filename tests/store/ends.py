@@ -18,12 +18,14 @@ from tests.store.children import child, wait
 from tests.store.trees import ODD, added, lay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from store.path import StorePath
     from tests.store.children import Work
     from tests.store.trees import Tree
+
+    End = Callable[[BinaryIO, BinaryIO], None]
 
 
 class Elsewhere(LocalStore):
@@ -121,35 +123,43 @@ def push(
     root: str | None = None,
     dry_run: bool = False,
 ) -> Pushed:
-    """Push within this process; raise what the sender raises.
+    """Push within this process; raise what the sender raises."""
+    pushed = Pushed()
+
+    def head(reader: BinaryIO, writer: BinaryIO) -> None:
+        try:
+            pushed.received = receive(target, reader=reader, writer=writer, root=root)
+        except Error as error:
+            pushed.failed.append(error)
+
+    def operator(reader: BinaryIO, writer: BinaryIO) -> None:
+        watch = pushed.progress.append
+        pushed.sent = send(
+            source, tops, reader=reader, writer=writer, observe=watch, dry_run=dry_run
+        )
+
+    between(head, operator)
+    return pushed
+
+
+def between(head: End, operator: End) -> None:
+    """Let two ends talk, the first in a thread of its own; raise what the second raises.
 
     Each end lets go of the connection when it is done, as processes do.
     """
-    pushed = Pushed()
     down, up = os.pipe(), os.pipe()
 
-    def head() -> None:
+    def listen() -> None:
         with _open(down[0], up[1]) as (reader, writer):
-            try:
-                pushed.received = receive(target, reader=reader, writer=writer, root=root)
-            except Error as error:
-                pushed.failed.append(error)
+            head(reader, writer)
 
-    thread = threading.Thread(target=head)
+    thread = threading.Thread(target=listen)
     thread.start()
     try:
         with _open(up[0], down[1]) as (reader, writer):
-            pushed.sent = send(
-                source,
-                tops,
-                reader=reader,
-                writer=writer,
-                observe=pushed.progress.append,
-                dry_run=dry_run,
-            )
+            operator(reader, writer)
     finally:
         thread.join()
-    return pushed
 
 
 def push_to_child(
@@ -179,6 +189,6 @@ def push_to_child(
 
 @contextmanager
 def _open(reader: int, writer: int) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Take descriptors; what was written to nobody is no error of the block's end."""
+    """Take both ends of a connection, and let go of them; writing is not held back."""
     with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb", buffering=0) as target:
         yield source, target
