@@ -19,6 +19,7 @@ from deploy.errors import HeadError, HeadLostError
 from deploy.planning import Load
 from deploy.report import error_from_json
 from store import bootstrap
+from store.errors import Error
 from store.send import send
 from store.wire import CutError, WireError
 
@@ -168,8 +169,9 @@ class RemoteHead:
         agent = "" if release is None else agent_of(release)
         where = (str(self.place.store_dir), str(self.place.var_dir))
         args = head_facts.ask(*where, agent, sorted(ports))
+        link = self._reached()
         began = time.time()
-        done = self._reached().script(head_facts.SCRIPT, args, timeout=FACTS_SECONDS)
+        done = link.script(head_facts.SCRIPT, args, timeout=FACTS_SECONDS)
         try:
             text = done.stdout.decode("utf-8", "replace")
             self.facts = head_facts.parse(text, began=began, ended=time.time())
@@ -214,7 +216,9 @@ class RemoteHead:
         return self._send(store, release, observe)
 
     def open(self, agent: str, observe: Observe) -> Session:
-        """Begin a session with the head's agent, the program `agent`."""
+        """Begin a session with the head's agent, the program `agent`, unless one is begun."""
+        if self.session is not None:
+            return self.session
         channel = self._reached().channel([agent, "agent", "session"])
         self.session = Session(self.name, channel, observe)
         if self._halted:
@@ -249,7 +253,7 @@ class RemoteHead:
         until = time.monotonic() + deadline + SETTLE_MARGIN
         while True:
             self.hang_up()
-            with suppress(Exception):
+            with suppress(Error, OSError):
                 found = self.look(None)
                 if found.unfinished is None and found.holder is None:
                     return Running(found.current, found.path)
@@ -367,7 +371,8 @@ class RemoteHead:
         self.facts = replace(self._facts, agent=True)
 
     def _unanswered(self, done: Ended) -> HeadError:
-        if done.status == NOT_FOUND:
+        # sudo has a status of its own for what it does not find, and says so as a shell does.
+        if done.status == NOT_FOUND or "command not found" in done.stderr:
             return HeadError(
                 f"nothing is deployed on {self.name}",
                 where=self.name,

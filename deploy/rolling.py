@@ -172,6 +172,9 @@ class Rolling:
             return
 
         def push(head: RemoteHead) -> None:
+            if head.facts is not None and head.facts.agent:
+                # It starts while the push is under way, and waits for its order.
+                head.open(self._agent(head), self._observer(head))
             sent = head.push(self.wish.store, release, self._progress(head))
             amount = f"{len(sent.paths)} paths, {_amount(sent.wire)}"
             told = f"{amount} in {sent.seconds:.1f} s"
