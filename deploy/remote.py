@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deploy import facts as head_facts
 from deploy.dialogue import Session
-from deploy.errors import HeadError, HeadLostError
+from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.planning import Load
 from deploy.report import error_from_json
 from store import bootstrap
-from store.errors import Error
+from store.errors import Error, InputError
 from store.send import send
 from store.wire import CutError, WireError
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from deploy.release import Release
     from store.info import PathInfo
     from store.local import LocalStore
+    from store.path import StorePath
     from store.send import Progress, Sent
 
 FACTS_SECONDS = 60.0
@@ -75,6 +76,11 @@ class Data(Protocol):
     @property
     def writer(self) -> BinaryIO:
         """What it reads."""
+        ...
+
+    @property
+    def stderr(self) -> str:
+        """The end of what it said besides."""
         ...
 
     def status(self, timeout: float = 30.0) -> int:
@@ -186,7 +192,7 @@ class RemoteHead:
         facts = self._facts
         if not (facts.agent or facts.settled):
             return _load(store, store.closure([store.parse(release.path)]), bootstrap=True)
-        have = [store.parse(each) for each in facts.generations.values()]
+        have = _held(store, facts)
         if have and store.valid(have) == set(have):
             known = {info.path for info in store.closure(have)}
             wanted = store.closure([store.parse(release.path)])
@@ -362,18 +368,18 @@ class RemoteHead:
                 for chunk in bootstrap.stream(store, tops):
                     link.writer.write(chunk)
                 link.writer.close()
-            said = link.reader.read()
+            said = link.reader.read().decode("utf-8", "replace")
             status = link.status()
-        if status:
-            text = said.decode("utf-8", "replace").strip()[-400:]
-            reason = f"the agent cannot be brought to {self.name}"
-            raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
+            if status:
+                reason = f"the agent cannot be brought to {self.name}"
+                text = (link.stderr.strip() or said.strip())[-400:]
+                raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
         self.facts = replace(self._facts, agent=True)
 
     def _unanswered(self, done: Ended) -> HeadError:
         # sudo has a status of its own for what it does not find, and says so as a shell does.
         if done.status == NOT_FOUND or "command not found" in done.stderr:
-            return HeadError(
+            return NoGenerationError(
                 f"nothing is deployed on {self.name}",
                 where=self.name,
                 hint=f"sealift deploy --host {self.name}",
@@ -403,6 +409,14 @@ def agent_of(release: Release) -> str:
             hint="add `sealift: NAME` of a recipe like recipes/tools/agent.yaml to the release",
         )
     return str(tool.executable)
+
+
+def _held(store: LocalStore, facts: Facts) -> list[StorePath]:
+    """Return the releases of a head's generations; none if one lies in another store."""
+    try:
+        return [store.parse(each) for each in facts.generations.values()]
+    except InputError:
+        return []
 
 
 def _load(store: LocalStore, infos: Sequence[PathInfo], *, bootstrap: bool = False) -> Load:
