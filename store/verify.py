@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from store.closure import order
 from store.nar import BadTreeError, hash_tree
 from store.path import NotAStorePathError, StorePath, fixed_path
 from store.seal import EPOCH
+from store.temporary import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -82,11 +84,14 @@ def verify(
 ) -> VerifyReport:
     """Check every registered path and every shared file; `threads` 0 takes all processors.
 
-    `progress` gets bytes done and bytes in all. With `repair`, damaged shared files go, and the
-    callback is asked to add each damaged path again, references first; it tells whether it did,
-    and the path is then read once more.
+    What ended processes left in temporaries is swept first, as it may share files that never got
+    to the disk. `progress` gets bytes done and bytes in all. With `repair`, damaged shared files
+    go, and the callback is asked to add each damaged path again, references first; it tells
+    whether it did, and the path is then read once more.
     """
     with store.session():
+        with suppress(OSError):  # what ended processes left is not ours to judge; or to remove
+            sweep(store.store_dir)
         infos = store.paths()
         check = _Check(store, sum(info.nar_size for info in infos), progress, threads)
         damaged = check.run(infos)

@@ -226,6 +226,22 @@ class Wire:
             raise WireError("the other side does not speak as sealift does", got=repr(head))
         return size
 
+    def some(self, size: int) -> bytes:
+        """Receive what is there of `size` bytes, and wait for the first.
+
+        Raises:
+            CutError: the connection ended.
+        """
+        read = getattr(self._reader, "read1", self._reader.read)
+        try:
+            data = bytes(read(size))
+        except OSError as error:
+            raise _cut() from error
+        self.received += len(data)
+        if not data:
+            raise _cut()
+        return data
+
     def exactly(self, size: int) -> bytes:
         """Receive exactly `size` bytes.
 
@@ -296,7 +312,7 @@ class _Chunks:
             self._ended = self._left == 0
         if self._ended:
             return b""
-        data = self._wire.exactly(min(size, self._left))
+        data = self._wire.some(min(size, self._left))
         self._left -= len(data)
         return data
 
