@@ -110,7 +110,7 @@ def _reason(culprit: str, cause: BaseException | None) -> str:
 
 def _others(failures: Mapping[str, BaseException]) -> list[str]:
     """Say what was wrong on the other heads; the first one's fault is the error itself."""
-    rest = dict(list(failures.items())[1:])
+    rest = {head: each for head, each in list(failures.items())[1:] if head}
     texts = {head: str(getattr(each, "reason", each)) for head, each in rest.items()}
     return [f"{fold(heads)}: {text}" for text, heads in groups(texts).items()]
 
@@ -128,7 +128,9 @@ def _next(
         return f"sealift status --host {fold(ill)}"
     if stage is Stage.PARTIAL:
         behind = _of(ends, Kind.BACK, Kind.UNTOUCHED, Kind.UNKNOWN)
-        return f"sealift {action} --host {fold(behind or ends)}"
+        if _of(ends, Kind.KEPT):
+            return f"sealift {action} --host {fold(behind or ends)}"
+        return f"sealift status --host {everyone}"
     if stage is Stage.REVERTED:
         return _look(failures, everyone)
     said = next((h for each in failures.values() if (h := getattr(each, "hint", None))), None)

@@ -120,7 +120,8 @@ class Rolling:
             self._note(error.failures)
             return Happening.FAILED
         except Error as error:
-            self._failures.setdefault("", error)
+            if not self._failures:
+                self._failures[""] = error
             return Happening.FAILED
         return Happening.DONE
 
@@ -301,10 +302,10 @@ class Rolling:
         try:
             session.back()
         except Error:
-            if session.phase is Phase.LOST:
-                self._ask(head, same=Kind.BACK)
-            elif not session.untouched:
+            if session.phase is not Phase.LOST and not session.untouched:
                 raise
+        if session.phase is Phase.LOST:
+            self._ask(head, same=Kind.BACK)
 
     def _settle(self) -> None:
         """See what those heads run that did not say that they keep it."""

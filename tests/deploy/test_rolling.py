@@ -172,9 +172,10 @@ def test_a_cut_link_takes_all_back(store: LocalStore, moment: str, cut: int) -> 
     assert caught.value.heads[heads[cut].name] == "cannot be asked; it goes back by itself"
 
 
-def test_a_lost_head_that_is_back_is_asked_what_it_runs(store: LocalStore) -> None:
+@pytest.mark.parametrize("moment", ["switch", "healthy"])
+def test_a_lost_head_that_is_back_is_asked_what_it_runs(store: LocalStore, moment: str) -> None:
     heads = three()
-    heads[2].cuts = "healthy"
+    heads[2].cuts = moment
     again = threading.Timer(0.3, lambda: setattr(heads[2], "up", True))
     again.start()
     with pytest.raises(FleetRevertedError) as caught:
@@ -302,7 +303,7 @@ def test_random_faults_never_leave_what_is_not_told(store: LocalStore) -> None:
             head.fails = choice.choice(["", "", "", "prepare", "switch"])
             head.cuts = choice.choice(["", "", "", "switch", "healthy", "before confirm"])
         try:
-            roll(heads, store, deadline=1.0, parallel=choice.choice([1, 2, 8]))
+            roll(heads, store, deadline=0.1, parallel=choice.choice([1, 2, 8]))
         except FleetPartialError as error:
             unknown = [n for n, end in error.heads.items() if "cannot be asked" in end]
             assert unknown or len(set(run_of(heads))) > 1
