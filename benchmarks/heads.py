@@ -87,7 +87,7 @@ class Stand:
 def platform(root: Path) -> Iterator[Figure]:
     """Measure the whole platform on three heads."""
     with (
-        kept_store("bench") as store_dir,
+        kept_store("platform") as store_dir,
         Lab(3, folder=root / "lab", tools=True) as lab,
     ):
         stand = _stand(Site.whole(root / "site", store_dir), lab)

@@ -192,10 +192,12 @@ class Handshakes:
         while not self._done.wait(PAUSE):
             began = time.monotonic()
             self._count += 1
+            doing = "opening"
             try:
                 with connect(self.url, ssl=trusting, open_timeout=TIMEOUT, proxy=None) as socket:
+                    doing = "first message"
                     socket.recv(timeout=TIMEOUT)
             except (OSError, WebSocketException) as fault:
-                self._failures[f"websocket {type(fault).__name__}"] += 1
+                self._failures[f"websocket {doing}: {type(fault).__name__}"] += 1
             else:
                 self._latencies[int((time.monotonic() - began) * _MICRO)] += 1
