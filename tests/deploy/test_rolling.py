@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.events import Event
+    from deploy.remote import RemoteHead
 
 
 class Quiet:
@@ -238,9 +239,9 @@ def test_nothing_is_done_that_is_not_agreed_to(store: LocalStore) -> None:
     assert not any(head.words for head in heads)
 
 
-def test_of_two_operators_one_wins(store: LocalStore) -> None:
-    """Whatever the order of their heads; the other one is told who is at work."""
-    for _ in range(20):
+def two_at_once(store: LocalStore, rounds: int) -> Iterator[tuple[list[FakeHead], list[object]]]:
+    """Let two operators begin together, heads in opposite orders; give how each ended."""
+    for _ in range(rounds):
         heads = three(slow=0.05)
         ends: list[object] = []
 
@@ -256,10 +257,39 @@ def test_of_two_operators_one_wins(store: LocalStore) -> None:
             thread.start()
         for thread in threads:
             thread.join()
+        yield heads, ends
+
+
+def test_of_two_operators_one_wins(store: LocalStore) -> None:
+    """Whatever the order of their heads; the other one is told who is at work."""
+    for heads, ends in two_at_once(store, 20):
         lost = [each for each in ends if isinstance(each, FleetError)]
         assert len(lost) < 2
         assert all(isinstance(each, FleetRefusedError) for each in lost)
+        assert all("another command" in each.reason or "alice" in each.reason for each in lost)
         assert run_of(heads) == [NEW] * 3
+
+
+def test_without_an_order_of_locks_both_may_lose(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control."""
+
+    monkeypatch.setattr(Rolling, "_prepare", _in_parallel)
+    both = [
+        all(isinstance(each, FleetError) for each in ends) for _, ends in two_at_once(store, 10)
+    ]
+    assert any(both)
+
+
+def _in_parallel(rolling: Rolling) -> None:
+    """Prepare all heads at once as it would be done without an order: some are a bit earlier."""
+
+    def prepare(head: RemoteHead) -> None:
+        time.sleep(0.05 * rolling._active.index(head))
+        head.open("agent", lambda _: None).prepare(rolling._order(head))
+
+    rolling._each(rolling._active, prepare)
 
 
 def test_a_rollback_asks_no_more_than_that_the_heads_stand_by(store: LocalStore) -> None:
