@@ -24,19 +24,24 @@ _TIMEOUT = 30.0
 _ENV = {"PATH": PATH, "LANG": "C.UTF-8"}
 
 
-def last_lines(layout: Layout, name: str, count: int, *, since: float = 0.0) -> tuple[Line, ...]:
+def last_lines(
+    layout: Layout, name: str, count: int, *, instance: str = "*", since: float = 0.0
+) -> tuple[Line, ...]:
     """Return the last `count` lines of each log of a service, its own output at the end.
 
     `since` is in seconds since the epoch; what is older is left out.
     """
     kept = logs.last_lines(layout, name, count, since=since)
-    return (*kept, *(Line(JOURNAL, text) for text in output(name, count, since=since)))
+    said = output(name, count, instance=instance, since=since)
+    return (*kept, *(Line(JOURNAL, text) for text in said))
 
 
-def output(name: str, count: int, *, since: float = 0.0) -> tuple[str, ...]:
-    """Return the last lines that all instances of a service printed."""
+def output(name: str, count: int, *, instance: str = "*", since: float = 0.0) -> tuple[str, ...]:
+    """Return the last lines that one instance of a service printed, or all."""
+    # What was printed just now may still be on its way.
+    run(("journalctl", "--sync"), env=_ENV, timeout=_TIMEOUT)
     from_then = (f"--since=@{since:.0f}",) if since else ()
-    ended = run((*_asked(name, count), *from_then), env=_ENV, timeout=_TIMEOUT)
+    ended = run((*_asked(name, count, instance), *from_then), env=_ENV, timeout=_TIMEOUT)
     if ended.status != 0:
         return ()
     return tuple(line for line in ended.output.splitlines() if line != "-- No entries --")
@@ -76,7 +81,7 @@ def _following(name: str, count: int) -> Iterator[Iterator[str]]:
             process.terminate()
 
 
-def _asked(name: str, count: int) -> tuple[str, ...]:
+def _asked(name: str, count: int, instance: str = "*") -> tuple[str, ...]:
     """Ask for what the instances print, and for what systemd says of them."""
     return (
         "journalctl",
@@ -84,5 +89,5 @@ def _asked(name: str, count: int) -> tuple[str, ...]:
         "--quiet",
         "--output=cat",
         f"--lines={count}",
-        f"--unit=sealift-{name}@*.service",
+        f"--unit=sealift-{name}@{instance}.service",
     )

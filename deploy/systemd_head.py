@@ -7,8 +7,6 @@ What is done in which order is for `deploy.activate`; here is how.
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,6 @@ from deploy import (
     journald,
     keeping,
     ownership,
-    probes,
     rehearsal,
     release,
     secrets_head,
@@ -32,16 +29,13 @@ from deploy import (
     units,
 )
 from deploy.audit import Audit
-from deploy.checks import checks
-from deploy.errors import ManagerError, UnhealthyError
-from deploy.health import Check
+from deploy.care import Care
+from deploy.errors import ManagerError
 from deploy.journal import Journal
 from deploy.layout import Layout
 from deploy.lock import HeadLock
-from deploy.nginx import ECHO
-from deploy.probes import Request
 from deploy.profile import Profile, Status
-from deploy.release import WEB_SERVER, Probe, Release
+from deploy.release import WEB_SERVER, Release
 from deploy.relieve import relieve
 from deploy.settings import Settings
 from deploy.systemd import Systemd
@@ -54,19 +48,11 @@ if TYPE_CHECKING:
     from deploy.events import Observe
     from deploy.logs import Line
     from deploy.orders import Order
-    from deploy.services import Changes, Process
-    from deploy.units import Unit
+    from deploy.services import Changes
     from store.local import LocalStore
 
-LOG_LINES = 20
-FRESH = 60.0
-"""Seconds; what was written earlier has nothing to say about a failure."""
-GLANCE = 3.0
-"""Seconds that a service gets to answer when it is only looked at."""
 PATIENT = Settings(settle_seconds=0.5)
 """A short look: whoever waits for other heads goes on looking, by `vigil`."""
-LOOK = 0.5
-"""Seconds between two looks at what waits for its operator to agree."""
 STATE_MODE = 0o750
 COMMAND = Path("/usr/local/bin/sealift")
 PERSISTENT = Path("/etc/systemd/system")
@@ -156,7 +142,7 @@ class SystemdHead:
     def forecast(self, wanted: Release) -> Changes:
         """Tell what a switch to `wanted` would do."""
         digests = secrets_head.digests(self.layout, wanted)
-        return self._plan(wanted, digests, stale=self._is_stale(wanted)).changes
+        return self._plan(wanted, digests, stale=self._care(wanted).is_stale()).changes
 
     def guard(self, wanted: Release) -> None:
         """Let systemd know the release's units, and look every few seconds whether we live.
@@ -179,7 +165,7 @@ class SystemdHead:
         Raises:
             UnhealthyError: a new instance is not well; the old one still runs.
         """
-        return self._run(wanted, stale=reload or self._is_stale(wanted), observe=observe)
+        return self._run(wanted, stale=reload or self._care(wanted).is_stale(), observe=observe)
 
     def restart_only(
         self, wanted: Release, names: Collection[str], *, running: bool, observe: Observe
@@ -204,39 +190,12 @@ class SystemdHead:
         Raises:
             UnhealthyError: one is not; with the request and its last lines.
         """
-        every = units.units(wanted)
-        settle = 0.0 if self._was_good(wanted) else self._patience.settle_seconds
-        health.check(
-            _Instances(self.services, list(every.values())),
-            [each for each in self._checks(wanted) if names is None or each.program in names],
-            replace(self._patience, settle_seconds=settle),
-            log=self._log(),
-            observe=observe,
-            present=present,
-        )
+        settle = not self._was_good(wanted)
+        self._care(wanted).check(names, observe, present, settle=settle)
 
     def vigil(self, wanted: Release) -> Callable[[], None]:
         """Return what raises when a service of `wanted` ends, or answers badly twice."""
-        every = list(units.units(wanted).values())
-        found = {each.program: each for each in self._checks(wanted)}
-        first = {name: process.pid for name, process in self.services.of(every).items()}
-        ailing: dict[str, str] = {}
-        last = [time.monotonic()]
-
-        def look() -> None:
-            if time.monotonic() - last[0] < LOOK:
-                return
-            # A process that ended says all; an answer may fail once for reasons of the moment.
-            ended = _wrong(self.services.of(every), first)
-            wrong = {n: w for n, w in self.answers(wanted).items() if w is not None}
-            for name, what in (*ended.items(), *wrong.items()):
-                if name in ended or name in ailing:
-                    raise self._unhealthy(found[name], f"it was healthy first, and then: {what}")
-            ailing.clear()
-            ailing.update(wrong)
-            last[0] = time.monotonic()
-
-        return look
+        return self._care(wanted).vigil()
 
     def tidy(self, wanted: Release) -> None:
         """Remove what only earlier releases needed, and note what is known of the units."""
@@ -249,7 +208,7 @@ class SystemdHead:
 
     def answers(self, wanted: Release) -> Mapping[str, str | None]:
         """Ask each program of `wanted` once; what is wrong with it, or nothing."""
-        return health.answers(self._checks(wanted), GLANCE)
+        return self._care(wanted).answers()
 
     def expiring(self, wanted: Release) -> tuple[Expiry, ...]:
         """Return which of the release's certificates have run out or soon will."""
@@ -308,11 +267,11 @@ class SystemdHead:
         site_url.tell(self.url)
         self.services.link(units.files(wanted, units.units(wanted)))
         plan = self._plan(wanted, digests, only=only, anew=anew, stale=stale)
-        found = {each.program: each for each in self._checks(wanted)}
+        care = self._care(wanted)
         try:
-            relieve(self.services, plan, digests, lambda fresh: self._well(fresh, found))
+            relieve(self.services, plan, digests, care.well)
         except ManagerError as error:
-            raise self._explained(error, plan, found) from error
+            raise care.explained(error, plan) from error
         return plan.changes
 
     def _plan(
@@ -358,30 +317,6 @@ class SystemdHead:
                 with accounts.acting_as(service.unit.user):
                     state.provide(self.layout, [service], observe, told=told)
 
-    def _well(self, fresh: Sequence[Unit], found: Mapping[str, Check]) -> None:
-        """Return when new instances answer at their own sockets, where the old ones do not."""
-        asked = [_at(unit, found[unit.name]) for unit in fresh]
-        instances = _Instances(self.services, list(fresh))
-        quick = Settings(probes=self._patience.probes, settle_seconds=0.0)
-        health.check(instances, asked, quick, log=self._log(), observe=lambda _: None)
-
-    def _checks(self, wanted: Release) -> tuple[Check, ...]:
-        """Return what `wanted` must answer, through its ports and through the web server."""
-        managed = wanted.systemd
-        if managed is None:
-            return checks(wanted, self._patience, "")
-        port, tls = managed.https or managed.http, managed.https is not None
-        asked = Settings(port=port, tls=tls, web_timeout=self._patience.web_timeout)
-        return checks(wanted, asked, managed.revision)
-
-    def _is_stale(self, wanted: Release) -> bool:
-        """Ask the web server that runs whether it has loaded what it should."""
-        managed, web = wanted.systemd, units.units(wanted).get(WEB_SERVER)
-        if managed is None or web is None or web.address is None or not web.address.exists():
-            return False
-        echo = Request(Probe.HTTP, "localhost", 0, ECHO, managed.revision, socket=web.address)
-        return probes.ask(echo, GLANCE) is not None
-
     def _install(self, wanted: Release) -> None:
         """Let the machine's start bring up what is current then."""
         file, unit = wanted.units_dir / units.BOOT, PERSISTENT / units.BOOT
@@ -393,58 +328,8 @@ class SystemdHead:
             link.parent.mkdir(exist_ok=True)
             durable.link(link, f"../{units.BOOT}")
 
-    def _explained(
-        self, error: ManagerError, plan: handover.Plan, found: Mapping[str, Check]
-    ) -> Exception:
-        """Return what is wrong with the first service that did not start."""
-        processes = self.services.of(plan.units.values())
-        for name, process in sorted(processes.items()):
-            if plan.moves[name].begins and not process.phase.up:
-                what = process.note or "it did not become ready"
-                return self._unhealthy(found[name], f"{what}; {error.got}" if error.got else what)
-        return error
-
-    def _unhealthy(self, check: Check, what: str) -> UnhealthyError:
-        return UnhealthyError(
-            f"{check.program} is not healthy",
-            service=check.program,
-            request=str(check.requests[0]),
-            got=what,
-            log=self._log()(check.program),
-        )
-
-    def _log(self) -> Callable[[str], Sequence[str]]:
-        """Return what gives a service's last lines of this last while."""
-        since = time.time() - FRESH
-        return lambda name: [
-            line.text for line in journald.last_lines(self.layout, name, LOG_LINES, since=since)
-        ]
-
-
-class _Instances:
-    """Just the instances that are meant, whatever else of the same services runs."""
-
-    def __init__(self, manager: Systemd, wanted: Sequence[Unit]) -> None:
-        self._manager, self._wanted = manager, wanted
-
-    def processes(self) -> Mapping[str, Process]:
-        """Return them by service."""
-        return self._manager.of(self._wanted)
-
-
-def _at(unit: Unit, check: Check) -> Check:
-    """Return the first of a check's questions, asked of one instance alone."""
-    asked = replace(check.requests[0], socket=unit.address, tls=False)
-    return Check(check.program, (asked,), check.timeout)
-
-
-def _wrong(now: Mapping[str, Process], first: Mapping[str, int | None]) -> dict[str, str]:
-    """Return the services that are not the process that they were."""
-    return {
-        name: "the process ended" if process.pid is None else "the process was started again"
-        for name, process in now.items()
-        if process.pid != first[name]
-    }
+    def _care(self, wanted: Release) -> Care:
+        return Care(self.services, self.layout, wanted, self._patience)
 
 
 def _wanted_ports(wanted: Release) -> dict[int, tuple[str, str | None]]:
