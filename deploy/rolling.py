@@ -142,7 +142,7 @@ class Rolling:
             Action.SPREAD: lambda: self._switch(self._batches()[1:]),
             Action.COUNT: lambda: self._each(self._active, lambda head: head.answers()),
             Action.CONFIRM: self._confirm,
-            Action.DROP: self._go_back,
+            Action.DROP: self._let_go,
             Action.REVERT: self._go_back,
             Action.SETTLE: self._settle,
         }
@@ -286,12 +286,15 @@ class Rolling:
         left = [head for head in self._active if _session(head).phase is not Phase.CONFIRMED]
         self._each(left, lambda head: _session(head).confirm(), through=True)
 
+    def _let_go(self) -> None:
+        """Let the heads go that were not touched."""
+        waiting = [head for head in self._active if head.session and head.session.untouched]
+        self._each(waiting, lambda head: _session(head).close(), through=True)
+
     def _go_back(self) -> None:
         """Let every head that was touched go back, and the others go."""
         self.tell("", Event(What.REVERTING, "every head"))
-        for head in self._active:
-            if head.session is not None and head.session.untouched:
-                head.session.close()
+        self._let_go()
         self._each(self._touched(), self._one_back, through=True)
         bad = (Kind.STRANDED, Kind.UNKNOWN, Kind.KEPT)
         if any(end.kind in bad for end in self._ends().values()):
