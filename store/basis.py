@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.errors import Error
+from store.frames import PATCH_LIMIT
 from store.manifest import File, Manifest, blobs, describe, forerunners
-from store.wire import PATCH_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

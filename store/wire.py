@@ -16,32 +16,23 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from store.errors import Error
+from store.frames import WINDOW, FrameError, compress, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from _typeshed import WriteableBuffer
-    from zstandard import ZstdCompressionDict
 
 FORMAT: Final = 1
 HEADER_LIMIT: Final = 64 * 1024
 BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of a body that is taken into memory; a list of 600,000 files needs as much."""
 
-WINDOW: Final = 1 << 27
-"""Bytes of history that a frame may ask its reader to keep; zstd's own default limit."""
-
-CLOSELY: Final = 9
-"""The level for bodies: where long matches in a dictionary are found, and 20 ms for 2 MB."""
-
 QUICKLY: Final = 1
 """The level for contents: beyond it a gigabit is no longer what holds the push up."""
 
 PATIENCE: Final = 300.0
 """Seconds of silence after which a receiver takes the sender for gone."""
-
-PATCH_LIMIT: Final = 3 * 1024 * 1024
-"""Bytes of a file that is sent as what changed in it; zstd looks back 4 MiB for it."""
 
 _FRAMING = 512
 """Bytes by which a frame may exceed what is in it, if that cannot be compressed; and then some."""
@@ -174,7 +165,11 @@ class Wire:
         """
         raw = number(header, "raw", limit)
         size = number(header, "size", limit + limit // 128 + _FRAMING)
-        return decompress(self.exactly(size), raw, dictionary) if size or raw else b""
+        frame = self.exactly(size)
+        try:
+            return decompress(frame, raw, dictionary) if size or raw else b""
+        except FrameError as error:
+            raise WireError(error.reason) from error
 
     def contents(self) -> Contents:
         """Return what `pour` pours, to be read to its end."""
@@ -317,34 +312,6 @@ class _Chunks:
         return data
 
 
-def compress(data: bytes, dictionary: bytes = b"") -> bytes:
-    """Make one frame, against bytes that the reader has as well."""
-    import zstandard  # noqa: PLC0415 - as above
-
-    shared = _dictionary(dictionary) if dictionary else None
-    return zstandard.ZstdCompressor(level=CLOSELY, dict_data=shared).compress(data)
-
-
-def decompress(frame: bytes, size: int, dictionary: bytes = b"") -> bytes:
-    """Read one frame of exactly `size` bytes.
-
-    The size is compared with what the frame itself says first: it is what would be allocated.
-
-    Raises:
-        WireError: the frame is damaged, or of another size.
-    """
-    import zstandard  # noqa: PLC0415 - as above
-
-    shared = _dictionary(dictionary) if dictionary else None
-    try:
-        if zstandard.frame_content_size(frame) != size:
-            raise WireError("a body is not as large as its header says")
-        reader = zstandard.ZstdDecompressor(dict_data=shared, max_window_size=WINDOW)
-        return reader.decompress(frame, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise WireError(f"a body cannot be read: {error}") from error
-
-
 def number(header: dict[str, Any], key: str, limit: int) -> int:
     """Return a whole number of a header, between zero and `limit`.
 
@@ -377,12 +344,6 @@ def _buffered(reader: BinaryIO, patience: float | None) -> BinaryIO:
     except OSError:
         return reader
     return io.BufferedReader(_Patient(descriptor, patience), _CHUNK)
-
-
-def _dictionary(data: bytes) -> ZstdCompressionDict:
-    import zstandard  # noqa: PLC0415 - as above
-
-    return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 def _framed(data: bytes) -> bytes:

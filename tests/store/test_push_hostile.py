@@ -16,11 +16,12 @@ from store.basis import names, spell
 from store.blobs import BadBlobError
 from store.closure import MissingReferenceError
 from store.errors import Error, InputError
+from store.frames import compress
 from store.local import LocalStore
 from store.manifest import BadManifestError, File, Manifest, Shared, blobs, describe
 from store.receive import receive
 from store.send import send
-from store.wire import CutError, FormatError, Wire, WireError, compress
+from store.wire import CutError, FormatError, Wire, WireError
 from tests.store.ends import BEFORE, Platform, between, platform, push
 
 if TYPE_CHECKING:

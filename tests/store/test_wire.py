@@ -14,9 +14,10 @@ import zstandard
 from store import wire
 from store.database import DiskFullError
 from store.errors import Error, InputError, IntegrityError
+from store.frames import PATCH_LIMIT, FrameError, compress, decompress
 from store.lock import LockedError
 from store.told import retell
-from store.wire import CutError, PeerError, Wire, WireError, compress, decompress
+from store.wire import CutError, PeerError, Wire, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def test_what_both_know_costs_nothing() -> None:
 
 
 def test_a_file_as_large_as_may_be_is_patched_well() -> None:
-    whole = os.urandom(wire.PATCH_LIMIT)
+    whole = os.urandom(PATCH_LIMIT)
     changed = b"changed" + whole[7:]
     assert len(compress(changed, whole)) < 1000
 
@@ -176,7 +177,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     unsaid = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(1000))
     assert len(bomb) < 10_000
     for frame, said in ((bomb, 100), (unsaid, 1000), (compress(b"x") + b"trailing", 1)):
-        with pytest.raises(WireError):
+        with pytest.raises(FrameError):
             decompress(frame, said)
     heard = _said(_header(say="files", size=len(bomb), raw=50_000_000) + bomb)
     with pytest.raises(WireError):
