@@ -10,8 +10,6 @@ import os
 import random
 import shutil
 import signal
-import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -235,7 +233,7 @@ def _cut_power(place: Path) -> int:
 
 
 def _lose_power(site: Platform, rounds: int) -> int:
-    """Kill receivers at random moments and take their bytes; return how many were lost.
+    """Kill receivers before random changes and take their bytes; return how many were lost.
 
     Each push begins with nothing, or with the first release in place.
     """
@@ -244,17 +242,7 @@ def _lose_power(site: Platform, rounds: int) -> int:
     for number in range(rounds):
         top = site.second if number % 2 else site.first
 
-        def work(_: LocalStore) -> None:
-            pid, delay = os.getpid(), dice.uniform(0.005, 0.025)
-
-            def strike() -> None:
-                time.sleep(delay)
-                os.kill(pid, signal.SIGKILL)
-
-            threading.Thread(target=strike, daemon=True).start()
-
-        dice.random()
-        push_to_child(site.source, site.place, [top], work)
+        push_to_child(site.source, site.place, [top], _dying(dice.randrange(200)))
         lost += _cut_power(site.place)
         with _unharmed(site.place) as head:
             push(site.source, head, [top])
