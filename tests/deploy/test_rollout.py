@@ -22,6 +22,7 @@ class Model:
     profile: str = OLD
     runs: str = OLD
     prepared: bool = False
+    agreed: bool = False
     journal: Stage | None = None
 
     def whole(self) -> bool:
@@ -38,7 +39,10 @@ class Model:
                 self.profile = NEW
             case Action.RESTART:
                 self.runs = NEW
+            case Action.AWAIT if done:
+                self.agreed = True
             case Action.CONFIRM if done:
+                assert self.agreed, "nobody agreed to what is confirmed"
                 self.journal = None
             case Action.REVERT if done:
                 self.profile = self.runs = OLD
@@ -96,6 +100,8 @@ def test_no_sequence_leaves_a_head_without_a_whole_generation(
         ((Stage.LOCKED, Happening.FAILED), Stage.PREPARED),
         ((Stage.RESTARTED, Happening.CUT), Stage.REFUSED),
         ((Stage.SWITCHED, Happening.CUT), Stage.REFUSED),
+        ((Stage.HEALTHY, Happening.CUT), Stage.AGREED),
+        ((Stage.AGREED, Happening.CUT), Stage.REFUSED),
     ],
 )
 def test_a_wrong_row_is_found(row: tuple[Stage, Happening], wrong: Stage) -> None:
