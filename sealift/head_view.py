@@ -75,6 +75,15 @@ def generations(found: Record, *, several: bool = False) -> list[str]:
     return rows
 
 
+def changes(found: Record) -> list[str]:
+    """Draw the log of changes: when, who, from where, what, and what became of it."""
+    return [
+        f"{moment(each['time'])}  {each['who']:<24} {each['source'] or '-':<15} "
+        f"{each['action']:<10} {each['result']:<16} {each['what']}  {each['detail']}".rstrip()
+        for each in found["changes"]
+    ]
+
+
 def moment(seconds: float) -> str:
     """Spell seconds since the epoch as local date and time."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

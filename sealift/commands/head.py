@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -220,24 +221,30 @@ def logs(
 
 
 @click.command()
+@click.option("--audit", is_flag=True, help="Who changed what, from where, and the result.")
 @host
 @as_json
 @click.pass_obj
-def history(location: Location, /, host: str | None, *, as_json: bool) -> None:
-    """List the generations of a head, oldest first."""
+def history(location: Location, /, host: str | None, *, audit: bool, as_json: bool) -> None:
+    """List the generations of a head, oldest first; with --audit every change instead."""
     from deploy.status import history as past
     from sealift import head_view
 
+    words = ["history", *(["--audit"] if audit else [])]
     with location.open() as site, many.there(site, host) as heads:
         if heads:
-            draw = partial(head_view.generations, several=len(heads) > 1)
-            many.show(site, heads, ["history"], draw, as_json=as_json)
+            generations = partial(head_view.generations, several=len(heads) > 1)
+            draw = head_view.changes if audit else generations
+            many.show(site, heads, words, draw, as_json=as_json)
             return
-        found = {"generations": [_generation(each) for each in past(site.head(host))]}
+        head = site.head(host)
+        found: dict[str, Any] = {"generations": [_generation(each) for each in past(head)]}
+        if audit:
+            found = {"changes": [asdict(each) for each in head.audit.entries()]}
     if as_json:
         click.echo(json.dumps(found))
         return
-    for row in head_view.generations(found):
+    for row in head_view.changes(found) if audit else head_view.generations(found):
         click.echo(row)
 
 
