@@ -101,7 +101,6 @@ def test_no_sequence_leaves_a_head_without_a_whole_generation(
         ((Stage.RESTARTED, Happening.CUT), Stage.REFUSED),
         ((Stage.SWITCHED, Happening.CUT), Stage.REFUSED),
         ((Stage.HEALTHY, Happening.CUT), Stage.AGREED),
-        ((Stage.AGREED, Happening.CUT), Stage.REFUSED),
     ],
 )
 def test_a_wrong_row_is_found(row: tuple[Stage, Happening], wrong: Stage) -> None:
