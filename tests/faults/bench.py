@@ -13,7 +13,7 @@ from tests.lab.operator import Operator, operator
 from tests.lab.platform import HEADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from tests.lab.head import LabHead
     from tests.lab.lab import Lab
@@ -50,9 +50,25 @@ class Bench:
     def put(self, made: Made, heads: str = HEADS) -> None:
         """Deploy a release and see that it runs; what a fault left is to be no hindrance."""
         self.site.deploy("--release", made.path, heads=heads)
-        for head in self.lab.heads:
-            if heads in (HEADS, head.name):
-                look(self.site, head, (made,))
+        self.rest(lambda _: (made,), heads)
+
+    def restore(self) -> None:
+        """Let all heads run the old release, if they do not anyway."""
+        if any(self.runs(head) != self.old for head in self.lab.heads):
+            self.put(self.old)
+        else:
+            self.rest(lambda _: (self.old,))
+
+    def rest(
+        self, allowed: Callable[[LabHead], Collection[Made]], heads: str = HEADS
+    ) -> list[Made]:
+        """Look at all heads at once; each runs one of what is allowed for it.
+
+        Raises:
+            NotWholeError: one does not.
+        """
+        asked = [head for head in self.lab.heads if heads in (HEADS, head.name)]
+        return on_each(asked, lambda head: [look(self.site, head, allowed(head))])
 
     def runs(self, head: LabHead) -> Made:
         """Tell which of the releases a head has."""
@@ -86,11 +102,11 @@ class Bench:
         self.put(after, head.name)
         return found
 
-    def words(self, heads: str, made: Made) -> tuple[str, ...]:
+    def words(self, heads: str, made: Made, *, deadline: str = DEADLINE) -> tuple[str, ...]:
         """Spell the command that is cut off."""
         return (
             *("deploy", "--host", heads, "--yes", "--release", made.path),
-            *("--deadline", DEADLINE),
+            *("--deadline", deadline),
         )
 
     def crippled(self, edits: Mapping[str, tuple[str, str]]) -> Made:

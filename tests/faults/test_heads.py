@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.bench import DEADLINE, Bench
 from tests.faults.whole import NotWholeError, current, look
 from tests.lab.operator import operator
 from tests.lab.platform import HEADS, STATE
@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.platform import Done
+    from tests.faults.bench import Bench
+    from tests.faults.whole import Made
     from tests.lab.head import LabHead
+    from tests.lab.operator import Operator
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
 PATIENCE = 120.0
+SLOW = 40_000_000
+"""Bits per second at which ballast takes some seconds."""
 ILL = f"{STATE}/alpha/database/ill-2"
 """A file with the seconds that version 2 of alpha lives on a head."""
 
 
 @pytest.fixture(autouse=True)
 def on_old(bench: Bench) -> None:
-    bench.put(bench.old)
+    bench.restore()
 
 
 def tried(bench: Bench, *words: str) -> Done:
@@ -37,31 +42,37 @@ def tried(bench: Bench, *words: str) -> Done:
 
 
 def unmoved(bench: Bench) -> None:
-    for head in bench.lab.heads:
-        look(bench.site, head, (bench.old,))
+    bench.rest(lambda _: (bench.old,))
 
 
 def finishes(bench: Bench) -> None:
     """The same command, with the cause gone, does the whole job."""
     done = tried(bench)
     assert done.code == 0, done.err
-    for head in bench.lab.heads:
-        look(bench.site, head, (bench.new,))
+    bench.rest(lambda _: (bench.new,))
 
 
 # Two operators.
 
 
+@contextmanager
+def at_work(bench: Bench, heads: str, made: Made) -> Iterator[Operator]:
+    """An operator who has a head's lock, and does nothing more before he is told to go on."""
+    with operator(bench.site, *bench.words(heads, made, deadline="120")) as first:
+        assert first.wait_for(lambda each: each.what == "locked", PATIENCE), first.said
+        first.kill(signal.SIGSTOP)
+        yield first
+
+
 def test_the_second_of_two_operators_is_told_who_is_at_work(bench: Bench) -> None:
-    with operator(bench.site, *bench.words(HEADS, bench.new)) as first:
-        assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
+    with at_work(bench, HEADS, bench.new) as first:
         second = tried(bench)
+        first.kill(signal.SIGCONT)
         assert first.end() == 0, first.said
     assert second.code not in (0, 4, 5), second.err
     assert "deploy" in second.err
     assert str(first.process.pid) in second.err or "transfer" in second.err or "@" in second.err
-    for head in bench.lab.heads:
-        look(bench.site, head, (bench.new,))
+    bench.rest(lambda _: (bench.new,))
 
 
 def test_two_operators_at_the_same_moment(bench: Bench) -> None:
@@ -71,24 +82,28 @@ def test_two_operators_at_the_same_moment(bench: Bench) -> None:
     ):
         codes = sorted((one.end(), other.end()))
     assert codes[0] == 0, one.said + other.said
-    for head in bench.lab.heads:
-        look(bench.site, head, (bench.new,))
+    bench.rest(lambda _: (bench.new,))
 
 
-NO_LOCK = {"deploy/lock.py": ("if not try_lock(descriptor):", "if try_lock(descriptor) is None:")}
+NO_LOCK = {"deploy/lock.py": ("if not try_lock(descriptor):", "if descriptor < 0:")}
 
 
-def test_without_the_lock_nobody_is_refused(bench: Bench) -> None:
-    """The control: an agent that takes the lock for free lets two change one head at once."""
+@pytest.mark.parametrize("locked", [True, False])
+def test_without_the_lock_two_are_at_work(bench: Bench, *, locked: bool) -> None:
+    """The control: an agent that takes no lock lets a second operator prepare beside the first."""
     name = bench.lab.heads[0].name
-    made = bench.crippled(NO_LOCK)
-    with operator(bench.site, *bench.words(name, made)) as first:
-        assert first.wait_for(lambda each: each.what == "prepared", PATIENCE), first.said
-        second = bench.site.try_sealift(*bench.words(name, made))
-        codes = {first.end(), second.code}
-    assert "wait until it has ended" not in second.err
-    assert codes <= {0, 4, 5, 6}
-    bench.put(bench.old)
+    made = bench.new if locked else bench.crippled(NO_LOCK)
+    try:
+        with (
+            at_work(bench, name, made) as first,
+            operator(bench.site, *bench.words(name, made)) as second,
+        ):
+            told = second.wait_for(lambda each: each.what == "prepared", PATIENCE)
+            second.kill()
+            first.kill()
+        assert (told is None) == locked, second.said
+    finally:
+        bench.put(bench.old)
 
 
 # A full disk.
@@ -119,14 +134,18 @@ def test_a_full_disk_is_found_before_anything_is_pushed(bench: Bench) -> None:
 def test_a_disk_that_fills_while_it_is_pushed_to(bench: Bench) -> None:
     made = bench.ballasted()
     lone = bench.lab.heads[2]
-    with operator(bench.site, *bench.words(HEADS, made)) as running:
-        assert running.wait_for(lambda each: each.what == "plan", PATIENCE), running.said
-        with full(lone, 1 << 20):
-            code = running.end(PATIENCE)
-    # The push may have been quicker than the disk was filled.
-    assert code in (0, 5, 6), running.said
-    for head in bench.lab.heads:
-        look(bench.site, head, (made,) if code == 0 else (bench.old,))
+    lone.throttle(SLOW)
+    try:
+        with operator(bench.site, *bench.words(HEADS, made)) as running:
+            assert running.wait_for(lambda each: each.what == "plan", PATIENCE), running.said
+            with full(lone, 1 << 20):
+                code = running.end(PATIENCE)
+    finally:
+        lone.throttle(None)
+    assert code == 6, running.said
+    assert lone.name in running.said
+    assert "no space left" in running.said.lower()
+    unmoved(bench)
     bench.put(made)
 
 
@@ -299,8 +318,7 @@ def test_a_damaged_store_is_not_whole(bench: Bench) -> None:
 def test_without_the_deadline_a_head_stays_where_it_was_left(bench: Bench) -> None:
     """The control: with a deadline beyond the test's patience, nobody puts the head right."""
     head = bench.lab.heads[0]
-    words = [word for word in bench.words(head.name, bench.new) if word != DEADLINE]
-    with operator(bench.site, *words, "600") as running:
+    with operator(bench.site, *bench.words(head.name, bench.new, deadline="600")) as running:
         assert running.wait_for(lambda each: each.what == "switched", PATIENCE), running.said
         head.partition()
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import DEADLINE, Bench, on_each, shares
-from tests.faults.whole import look
+from tests.faults.counts import LINK_CUTS
 from tests.lab.operator import operator
 from tests.lab.platform import HEADS
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.lab.operator import Operator, Told
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-CUTS = 50
 PATIENCE = 120.0
 """Seconds in which an operator must find that nobody is at the other end."""
 
@@ -47,7 +46,7 @@ def duration(bench: Bench, head: LabHead) -> float:
 
 def test_cut_at_random_moments_of_a_push(bench: Bench) -> None:
     whole = duration(bench, bench.lab.heads[0])
-    made = [bench.ballasted() for _ in range(max(shares(CUTS, len(bench.lab.heads))))]
+    made = [bench.ballasted() for _ in range(max(shares(LINK_CUTS, len(bench.lab.heads))))]
     cut: list[bool] = []
 
     def rounds(head: LabHead) -> list[Made]:
@@ -59,13 +58,13 @@ def test_cut_at_random_moments_of_a_push(bench: Bench) -> None:
             head.partition()
             cut.append(running.end(PATIENCE) != 0)
 
-        share = list(shares(CUTS, len(bench.lab.heads)))[head.index - 1]
+        share = list(shares(LINK_CUTS, len(bench.lab.heads)))[head.index - 1]
         return [bench.trial(head, after, partition, head.heal) for after in made[:share]]
 
     try:
         found = on_each(bench.lab.heads, rounds)
-        assert len(found) == CUTS
-        assert sum(cut) >= CUTS * 2 // 3
+        assert len(found) == LINK_CUTS
+        assert sum(cut) >= LINK_CUTS * 2 // 3
     finally:
         bench.put(bench.old)
 
@@ -93,6 +92,5 @@ def test_a_head_that_nobody_confirms_goes_back_by_itself(bench: Bench, kind: str
         lone.heal()
     assert code in (4, 5), running.said
     assert lone.name in running.said
-    for head in bench.lab.heads:
-        look(bench.site, head, (bench.old,))
+    bench.rest(lambda _: (bench.old,))
     bench.put(bench.new)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import Bench, on_each, shares
-from tests.faults.whole import look
+from tests.faults.counts import KILLS
 from tests.lab.operator import operator
 from tests.lab.platform import HEADS
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.lab.operator import Operator
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-MOMENTS = 100
 PATIENCE = 120.0
 
 
@@ -44,8 +43,7 @@ def test_killed_after_every_stage(bench: Bench) -> None:
             told = running.wait_for(lambda each, kind=kind: each.what == kind, PATIENCE)  # type: ignore[misc]
             assert told is not None, (kind, running.said)
             running.kill()
-        for head in bench.lab.heads:
-            look(bench.site, head, (before[head.name], after))
+        bench.rest(lambda head, before=before, after=after: (before[head.name], after))  # type: ignore[misc]
         bench.put(after)
 
 
@@ -61,9 +59,9 @@ def test_killed_at_random_moments(bench: Bench) -> None:
             running.kill()
             killed[running.end() == -signal.SIGKILL] += 1
 
-        share = list(shares(MOMENTS, len(bench.lab.heads)))[head.index - 1]
+        share = list(shares(KILLS, len(bench.lab.heads)))[head.index - 1]
         return [bench.trial(head, bench.other(head), kill) for _ in range(share)]
 
     found = on_each(bench.lab.heads, rounds)
-    assert len(found) == MOMENTS
-    assert killed[True] >= MOMENTS * 2 // 3
+    assert len(found) == KILLS
+    assert killed[True] >= KILLS * 2 // 3

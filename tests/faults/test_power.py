@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import Bench, on_each, shares
+from tests.faults.counts import POWER_CUTS
 from tests.faults.whole import NotWholeError, look
 from tests.lab.operator import operator
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.lab.operator import Operator
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-CUTS = 20
 PATIENCE = 120.0
 PHASES = {
     "push": ("plan", "pushed"),
@@ -59,7 +59,7 @@ def boot(head: LabHead) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_power_is_cut(bench: Bench, phase: str) -> None:
     whole = duration(bench, bench.lab.heads[0], phase)
-    share = list(shares(CUTS, len(bench.lab.heads)))
+    share = list(shares(POWER_CUTS, len(bench.lab.heads)))
     spare = [bench.ballasted() for _ in range(max(share))] if phase == "push" else []
 
     def rounds(head: LabHead) -> list[Made]:
@@ -80,7 +80,7 @@ def test_power_is_cut(bench: Bench, phase: str) -> None:
         ]
 
     try:
-        assert len(on_each(bench.lab.heads, rounds)) == CUTS
+        assert len(on_each(bench.lab.heads, rounds)) == POWER_CUTS
     finally:
         bench.put(bench.old)
 
