@@ -122,8 +122,12 @@ class Site:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """Run the site's own copy of the program, which is the one that its heads get."""
-        return {**os.environ, "PYTHONPATH": str(self.root)}
+        """Run the site's own copy of the program, which is the one that its heads get.
+
+        With its bytecode kept, as what is installed has it.
+        """
+        usual = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+        return {**usual, "PYTHONPATH": str(self.root)}
 
     def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start a command in a session of its own, to be killed with all that it started."""
