@@ -19,6 +19,7 @@ from builders.dpkg_status import StatusError
 from builders.fetch import FetchError
 from builders.project import Project
 from builders.recipe import Kind, Recipe
+from builders.recipe_units import WEB
 from builders.release import plan_release
 from builders.settings import Mirrors, load_settings
 from store.errors import InputError
@@ -385,7 +386,7 @@ class TestRelease:
         return Project(site.project.settings, recipes)
 
     def step(self, project: Project, **options: Any) -> Step:
-        release = replace(project.recipes["release"], options=options)
+        release = replace(project.recipes["release"], options={"web": WEB, **options})
         return plan_release(release, None, project)[-1]
 
     def test_all_sets_are_carried(self, members: Project) -> None:
