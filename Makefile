@@ -4,11 +4,12 @@ VENV := .venv
 SEALIFT := $(VENV)/bin/sealift
 GROUP ?= build
 
-.PHONY: help setup demo demo-stop test lint bench clean
+.PHONY: help setup demo demo-stop test faults lint bench clean
 help:
 	@echo 'make demo        build the example platform, run it on this machine, print its address'
 	@echo 'make demo-stop   stop it'
 	@echo 'make test        the whole test suite'
+	@echo 'make faults      every fault on heads as often as is promised: an hour and more'
 	@echo 'make lint        ruff, mypy --strict, import contracts'
 	@echo 'make bench       figures against named peers (GROUP=build, complete or heads)'
 	@echo 'make setup       the environment in $(VENV), nothing else'
@@ -32,6 +33,10 @@ test: setup
 	@.ci/packages git gpg gpgv debian-archive-keyring openssh-client openssh-server nix-bin \
 		chromium chromium-driver sudo systemd systemd-container mmdebstrap iproute2 nftables wrk
 	$(VENV)/bin/python -m pytest
+
+faults: setup
+	@.ci/packages openssh-client systemd-container mmdebstrap iproute2 nftables bubblewrap
+	SEALIFT_FAULTS=full $(VENV)/bin/python -m pytest tests/faults
 
 lint: setup
 	$(VENV)/bin/ruff check .
