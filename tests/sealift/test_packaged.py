@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_meanwhile(artefact: Artefact, cache: Path) -> None
     def limit() -> None:
         # Stands in for a quota, which nobody can ask for beforehand: uv alone is larger.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, 10_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000, 30_000_000))
 
     done = subprocess.run(
         [artefact.one, "--version"],
