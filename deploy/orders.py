@@ -79,7 +79,8 @@ class Order:
     """One change: a release to deploy, or a generation to go back to (None: the one before).
 
     `deadline` is in seconds. `head` and `secrets` (sealed, by name) are kept as they are on the
-    head where the operator sends none.
+    head where the operator sends none. Without `settle` its processes are watched only until
+    they are of an age: another head has shown that the release stays healthy.
     """
 
     action: str
@@ -89,11 +90,15 @@ class Order:
     to: int | None = None
     head: HeadSettings | None = None
     secrets: Mapping[str, bytes] | None = None
+    settle: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the record by which an operator says `prepare`."""
         secrets = self.secrets
+        # Said only where it matters: an agent of another version may not know the word.
+        unwatched = {} if self.settle else {"settle": False}
         return {
+            **unwatched,
             "do": "prepare",
             "action": self.action,
             "by": self.by,
@@ -114,7 +119,7 @@ class Order:
         facts = _object(
             record,
             "prepare",
-            {"do", "action", "by", "deadline", "release", "to", "head", "secrets"},
+            {"do", "action", "by", "deadline", "release", "to", "head", "secrets", "settle"},
         )
         if facts.get("do") != "prepare":
             raise _refusal("do", "prepare, which comes first", facts.get("do"))
@@ -127,6 +132,7 @@ class Order:
             _to(facts.get("to")),
             None if head is None else HeadSettings.from_json(head),
             _secrets(facts.get("secrets")),
+            _settle(facts.get("settle", True)),
         )
 
 
@@ -179,6 +185,12 @@ def _secrets(value: object) -> dict[str, bytes] | None:
     if not isinstance(value, dict) or not _are_texts(list(value.values())):
         raise BadMessageError("sealed secrets are wanted here", where="secrets")
     return {str(name): text.encode() for name, text in value.items()}
+
+
+def _settle(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _refusal("settle", "true or false", value)
+    return value
 
 
 def _object(value: object, where: str, known: set[str]) -> dict[str, Any]:

@@ -29,12 +29,25 @@ def relieve(manager: Systemd, plan: Plan, secrets: Mapping[str, str], well: Well
         ManagerError: a unit does not start, or does not stop.
         Error: what `well` raises; what new instances were to replace still runs then.
     """
+    _read_anew(manager, plan)
     _make_room(manager, plan)
     manager.open([s for unit in plan.units.values() if (s := unit.socket)])
     for names in ([n for n in plan.units if n != WEB_SERVER], [WEB_SERVER]):
         _renew(manager, plan, [name for name in names if name in plan.units], secrets, well)
     _stop(manager, [unit for name in plan.gone for unit in plan.old[name]], plan.closing)
     manager.launch(TARGET)
+
+
+def _read_anew(manager: Systemd, plan: Plan) -> None:
+    """Let systemd read what was linked, beside the start of services that join others.
+
+    Only where nothing else is done to a service: a socket, or an instance that systemd knows
+    already, must be read before it is started.
+    """
+    joining = [plan.units[name].service for name in plan.names(Move.BESIDE) if name != WEB_SERVER]
+    if len(plan.names(Move.KEEP, Move.BESIDE, Move.RELOAD)) == len(plan.moves) and not plan.gone:
+        manager.hasten(joining)
+    manager.learn()
 
 
 def _make_room(manager: Systemd, plan: Plan) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from deploy.fleet import ACTIONS, FINAL, Action, Happening, Stage, advance
 from deploy.node_sets import fold
 from deploy.orders import HeadSettings, Order
 from deploy.preflight import short
-from deploy.remote import agent_of
+from deploy.remote import RemoteHead, agent_of
 from deploy.stopping import Stopping, listening
 from deploy.survey import survey, url
 from deploy.team import HaltedError, StoppedError, Team, TeamError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from deploy.dialogue import Healthy, Session
     from deploy.planning import Plan
-    from deploy.remote import RemoteHead
     from deploy.survey import Wish
     from store.send import Progress
 
@@ -92,8 +92,7 @@ class Rolling:
             with listening() as self._stopping, self._heartbeat():
                 end = self._roll()
         finally:
-            for head in self.heads:
-                head.close()
+            self._part()
         if end is Stage.CONFIRMED and self.plan is not None:
             return Outcome(self.plan, self._healthy, time.monotonic() - began)
         error = ending.error(end, self.wish.action, self._failures, self._ends())
@@ -102,6 +101,11 @@ class Rolling:
                 failure.add_note("\n".join([error.reason, *error.lines]))
                 raise failure
         raise error
+
+    def _part(self) -> None:
+        """Let go of all heads at once: each takes a moment to end its agent."""
+        with ThreadPoolExecutor(max(1, self.wish.parallel), thread_name_prefix="part") as pool:
+            list(pool.map(RemoteHead.close, self.heads))
 
     def _roll(self) -> Stage:
         stage = Stage.ASKED
@@ -245,6 +249,7 @@ class Rolling:
             release=wish.release.path,
             head=settings,
             secrets=wish.secrets.get(head.name, {}),
+            settle=self.plan is None or head.name == self.plan.canary,
         )
 
     def _agent(self, head: RemoteHead) -> str:

@@ -60,6 +60,8 @@ class Systemd:
         self._links, self._notes, self._stale = links, notes, stale
         # One offset for all answers: a process is known by its pid and the moment it began at.
         self._offset = time.time() - time.monotonic()
+        self._hastened: frozenset[str] = frozenset()
+        """Units that were told to start, and are not known to have."""
         self._mutex = threading.Lock()
         self._asked: dict[tuple[str, ...], tuple[float, dict[str, dict[str, str]]]] = {}
 
@@ -91,21 +93,25 @@ class Systemd:
     def seen(self) -> Seen:
         """Return all that runs."""
         up: dict[str, dict[str, Phase]] = {}
-        for unit, facts in self._instances().items():
+        shown = self._show(("sealift-*@*.service", "sealift-*.socket"), fresh=FRESH)
+        for unit, facts in shown.items():
             known, phase = units.parse(unit), _phase(facts)
             if known is not None and phase not in (Phase.STOPPED, Phase.STOPPING):
                 up.setdefault(known[0], {})[known[1]] = phase
         stamps = {each.name: Stamp.parse(each.read_text("utf-8")) for each in self._noted()}
-        shown = self._show(("sealift-*.socket",))
         listening = {
             name: stamps[name].unit if name in stamps else ""
             for name, facts in shown.items()
-            if "@" not in name and facts["ActiveState"] == "active"
+            if _listens(name) and facts["ActiveState"] == "active"
         }
         return Seen(up, stamps, listening)
 
-    def link(self, files: Mapping[str, Path]) -> None:
-        """Let systemd know these units and no others of ours."""
+    def link(self, files: Mapping[str, Path], *, wait: bool = True) -> None:
+        """Let systemd know these units and no others of ours.
+
+        Without `wait` it does not read anew yet: what is not loaded it finds all the same, and
+        the rest with `learn`, or the next time that anything is linked.
+        """
         self._links.mkdir(parents=True, exist_ok=True)
         for each in self._links.glob("sealift*"):
             if each.name not in files:
@@ -114,6 +120,11 @@ class Systemd:
             place = self._links / name
             if not place.is_symlink() or place.readlink() != file:
                 self._change(place, file)
+        if wait:
+            self.learn()
+
+    def learn(self) -> None:
+        """Let systemd read its units again, if any were linked that it may not have read."""
         if self._stale.exists():
             self._tell("daemon-reload", timeout=PATIENCE)
             self._stale.unlink()
@@ -131,13 +142,29 @@ class Systemd:
         """
         self._forgotten("start", services, START_SECONDS)
 
+    def hasten(self, services: Collection[str]) -> None:
+        """Let new units begin to start, of which `again` waits for the end.
+
+        Reading all units anew takes as long as such a start, and goes on beside it.
+        """
+        loaded = self._instances()
+        self._hastened = frozenset(each for each in services if each not in loaded)
+        for each in self._hastened:
+            self.forget(each)
+        if self._hastened:
+            self._tell("start", "--no-block", *sorted(self._hastened), timeout=PATIENCE)
+
     def again(self, services: Collection[str]) -> None:
         """Stop units and start them, and return when they are ready.
 
         Raises:
             ManagerError: one does not become ready.
         """
-        self._forgotten("restart", services, START_SECONDS + STOP_SECONDS)
+        begun = self._hastened.intersection(services)
+        self._hastened = frozenset()
+        self._forgotten("start", begun, START_SECONDS)
+        others = [each for each in services if each not in begun]
+        self._forgotten("restart", others, START_SECONDS + STOP_SECONDS)
 
     def end(self, names: Collection[str], *, wait: bool = True) -> None:
         """Stop units; without `wait` they end what they are at by and by."""
@@ -273,6 +300,11 @@ def _phase(facts: Mapping[str, str]) -> Phase:
     if facts.get("SubState") == "auto-restart":
         return Phase.FAILED
     return PHASES.get(facts.get("ActiveState", "inactive"), Phase.FAILED)
+
+
+def _listens(unit: str) -> bool:
+    """Tell whether a unit is a service's socket, and none of a single instance."""
+    return unit.endswith(".socket") and "@" not in unit
 
 
 def _rank(process: Process) -> tuple[bool, float]:

@@ -7,6 +7,7 @@ What is done in which order is for `deploy.activate`; here is how.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 PATIENT = Settings(settle_seconds=0.5)
 """A short look: whoever waits for other heads goes on looking, by `vigil`."""
+GROWN = 1.0
+"""Seconds that a process must have been up where another head has shown the release to be well."""
 STATE_MODE = 0o750
 COMMAND = Path("/usr/local/bin/sealift")
 PERSISTENT = Path("/etc/systemd/system")
@@ -101,6 +104,8 @@ class SystemdHead:
 
     def take(self, order: Order) -> None:
         """Keep what comes with an order; it holds for good once the change is agreed to."""
+        if not order.settle:
+            self._patience = replace(self._patience, grown_seconds=GROWN)
         if order.head is not None:
             keeping.keep(self.layout, order.head)
         if order.secrets is not None:
@@ -150,7 +155,7 @@ class SystemdHead:
         From here on a start of the machine puts an unfinished change right, too.
         """
         self._install(wanted)
-        self.services.link(units.files(wanted, units.units(wanted)))
+        self.services.link(units.files(wanted, units.units(wanted)), wait=self._running() is None)
         self.services.launch(units.TIMER)
 
     def unguard(self) -> None:
@@ -265,7 +270,7 @@ class SystemdHead:
         kept = None if before is None else self._release(before)
         digests = secrets_head.lay(self.layout, wanted, before=kept, observe=observe)
         site_url.tell(self.url)
-        self.services.link(units.files(wanted, units.units(wanted)))
+        self.services.link(units.files(wanted, units.units(wanted)), wait=False)
         plan = self._plan(wanted, digests, only=only, anew=anew, stale=stale)
         care = self._care(wanted)
         try:
