@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deploy.handover import Plan
     from deploy.layout import Layout
     from deploy.services import Process
+    from deploy.session import Vigil
     from deploy.settings import Settings
     from deploy.systemd import Systemd
     from deploy.units import Unit
@@ -115,15 +116,13 @@ class Care:
         echo = Request(Probe.HTTP, "localhost", 0, ECHO, managed.revision, socket=web.address)
         return probes.ask(echo, GLANCE) is not None
 
-    def vigil(self) -> Callable[[], None]:
+    def vigil(self) -> Vigil:
         """Return what raises when a service ends, or answers badly twice."""
         first = {name: each.pid for name, each in self._processes().items()}
         ailing: dict[str, str] = {}
-        last = [time.monotonic()]
+        latest = [time.monotonic()]
 
-        def look() -> None:
-            if time.monotonic() - last[0] < LOOK:
-                return
+        def glance() -> None:
             # A process that ended says all; an answer may fail once for reasons of the moment.
             ended = _wrong(self._processes(), first)
             wrong = {n: w for n, w in self.answers().items() if w is not None}
@@ -132,7 +131,13 @@ class Care:
                     raise self.unhealthy(name, f"it was healthy first, and then: {what}")
             ailing.clear()
             ailing.update(wrong)
-            last[0] = time.monotonic()
+            latest[0] = time.monotonic()
+
+        def look(*, last: bool = False) -> None:
+            if last or time.monotonic() - latest[0] >= LOOK:
+                glance()
+            if last and ailing:
+                glance()
 
         return look
 

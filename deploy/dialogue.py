@@ -32,6 +32,7 @@ TICK = 1.0
 PREPARE_SECONDS = 300.0
 BACK_SECONDS = 300.0
 """How long a head may take to prepare, and to go back; both start and check services."""
+VOUCH_SECONDS = 30.0
 CONFIRM_SECONDS = 30.0
 FAREWELL = 10.0
 """Seconds that a head gets to let go."""
@@ -172,16 +173,17 @@ class Session:
             with suppress(Error):
                 self._send({"do": "alive"})
 
-    def poll(self) -> None:
-        """Look whether a head that is healthy has changed its mind since.
+    def vouch(self) -> None:
+        """Let a head that is healthy look once more; from then on it does not go back by itself.
+
+        Unless it hears nothing, that is.
 
         Raises:
             Error: it went back, and says why.
-            HeadLostError: it is not there any more.
+            HeadLostError: it does not answer any more.
         """
-        with suppress(queue.Empty):
-            while True:
-                self._took(self._said.get_nowait(), "")
+        self._send({"do": "vouch"})
+        self._await("vouched", VOUCH_SECONDS)
 
     def confirm(self) -> None:
         """Let the head keep what it runs.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deploy.release import Release
     from deploy.services import Changes
 
-SWITCH, CONFIRM = "switch", "confirm"
+SWITCH, VOUCH, CONFIRM = "switch", "vouch", "confirm"
 
 
 class RemoteHead(Head, Protocol):
@@ -43,8 +43,16 @@ class RemoteHead(Head, Protocol):
         """Tell what a switch to `wanted`, which was prepared, would do."""
         ...
 
-    def vigil(self, wanted: Release) -> Callable[[], None]:
+    def vigil(self, wanted: Release) -> Vigil:
         """Return what looks whether `wanted`, which runs, is still well, and raises if not."""
+        ...
+
+
+class Vigil(Protocol):
+    """What looks now and then, the `last` time without fail, and raises if all is not well."""
+
+    def __call__(self, *, last: bool = False) -> None:
+        """Look."""
         ...
 
 
@@ -83,11 +91,20 @@ class Remote:
         self.line.present()
 
     def agree(self, intent: Intent, wanted: Release, changes: Changes) -> None:
-        """Say that it is well, and look after it until the operator wants it to stay."""
+        """Say that it is well, and look after it until the operator wants it to stay.
+
+        Before the last word each head is asked to vouch: it looks once more, and what it finds
+        after that no longer takes it back by itself. Otherwise one head could go back while the
+        operator tells the others to keep what they have.
+        """
         seconds = 0.0 if self.began is None else time.monotonic() - self.began
         told = changes_json(changes)
         self.line.say("healthy", generation=intent.after, changes=told, seconds=round(seconds, 3))
-        self.line.wait(CONFIRM, self.head.vigil(wanted))
+        vigil = self.head.vigil(wanted)
+        self.line.wait(VOUCH, vigil)
+        vigil(last=True)
+        self.line.say("vouched")
+        self.line.wait(CONFIRM)
 
     def observe(self, event: Event) -> None:
         """Pass on what the head does."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from deploy.logs import Line
     from deploy.orders import Order
     from deploy.services import Changes
+    from deploy.session import Vigil
     from store.local import LocalStore
 
 PATIENT = Settings(settle_seconds=0.5)
@@ -198,7 +199,7 @@ class SystemdHead:
         settle = not self._was_good(wanted)
         self._care(wanted).check(names, observe, present, settle=settle)
 
-    def vigil(self, wanted: Release) -> Callable[[], None]:
+    def vigil(self, wanted: Release) -> Vigil:
         """Return what raises when a service of `wanted` ends, or answers badly twice."""
         return self._care(wanted).vigil()
 

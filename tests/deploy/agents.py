@@ -64,7 +64,7 @@ class FakeHead:
     words: list[str] = field(default_factory=list)
     switched: float = 0.0
     sick: bool = False
-    """It says that it went back when it is asked to confirm."""
+    """It says that it went back when it is asked to vouch."""
     deaf: bool = False
     """It acts on words, and nobody hears of it any more."""
 
@@ -228,9 +228,12 @@ class FakeChannel:
         changes = {"restarted": ["api"]}
         self.say("healthy", generation=2, changes=changes, seconds=0.1)
         self._after("healthy")
-        word = self._word("confirm")
-        if word is None or head.sick:
+        if self._word("vouch") is None or head.sick:
             self._back(before, BrokenError("api fell over", where="api"))
+            return
+        self.say("vouched")
+        if self._word("confirm") is None:
+            self._back(before, BrokenError("nobody wanted it", where="api"))
             return
         self.say("confirmed", generation=2)
 

@@ -16,7 +16,7 @@ from deploy.head import LocalHead
 from deploy.line import Line
 from deploy.profile import Status
 from deploy.services import Changes
-from deploy.session import serve
+from deploy.session import Vigil, serve
 from deploy.status import status
 from store.local import LocalStore
 from tests.deploy.synthetic import QUICK, Site, Tiny, free_ports, version
@@ -42,10 +42,11 @@ class FarHead(LocalHead):
     def forecast(self, wanted: Release) -> Changes:
         return Changes(restarted=tuple(wanted.services))
 
-    def vigil(self, wanted: Release) -> Callable[[], None]:
+    def vigil(self, wanted: Release) -> Vigil:
         del wanted
 
-        def look() -> None:
+        def look(*, last: bool = False) -> None:
+            del last
             error = self.ailing()
             if error is not None:
                 raise error
@@ -109,7 +110,7 @@ class Operator:
 def running(site: Site, pair: tuple[Tiny, Tiny]) -> tuple[Site, Tiny, Path]:
     """A head that runs version 1.0, and a release of version 2.0."""
     alpha, _ = pair
-    operator = Operator(site, {"prepared": "switch", "healthy": "confirm"})
+    operator = Operator(site, {"prepared": "switch", "healthy": "vouch", "vouched": "confirm"})
     assert operator.order("deploy", release=str(site.release(alpha))) == 0
     return site, alpha, site.release(alpha.at("2.0"))
 
@@ -123,10 +124,10 @@ def settled(site: Site) -> tuple[int | None, bool]:
 
 def test_a_change_that_is_agreed_to(running: tuple[Site, Tiny, Path]) -> None:
     site, alpha, new = running
-    operator = Operator(site, {"prepared": "switch", "healthy": "confirm"})
+    operator = Operator(site, {"prepared": "switch", "healthy": "vouch", "vouched": "confirm"})
     assert operator.order("deploy", release=str(new)) == 0
     assert operator.heard[0]["what"] == "locked"
-    assert operator.says() == ["prepared", "healthy", "confirmed"]
+    assert operator.says() == ["prepared", "healthy", "vouched", "confirmed"]
     prepared = next(each for each in operator.heard if each["say"] == "prepared")
     assert (prepared["generation"], prepared["before"]) == (2, 1)
     assert prepared["restart"] == ["alpha"]
@@ -171,7 +172,8 @@ def test_without_a_deadline_a_silent_operator_would_be_waited_for(
     time.sleep(4)
     assert site.head().profile.current() == 2
     assert version(alpha) == "2.0"
-    operator._send(do="confirm")
+    operator.answers["vouched"] = "confirm"
+    operator._send(do="vouch")
     thread.join(20)
     assert operator.end["say"] == "confirmed"
 
@@ -213,11 +215,37 @@ def test_one_that_falls_ill_while_the_operator_thinks_goes_back(
     assert version(alpha) == "1.0"
 
 
+def test_who_vouched_does_not_go_back_by_itself(
+    running: tuple[Site, Tiny, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be told to keep what they have by then."""
+    site, alpha, new = running
+    ill = UnhealthyError("alpha is not healthy", service="alpha", request="GET /", got="500")
+    operator = Operator(site, {"prepared": "switch", "healthy": "vouch", "vouched": "silence"})
+    said = [""]
+    monkeypatch.setattr(
+        FarHead, "ailing", staticmethod(lambda: ill if "vouched" in operator.says() else None)
+    )
+    thread = threading.Thread(
+        target=lambda: said.append(str(operator.order("deploy", release=str(new))))
+    )
+    thread.start()
+    while "vouched" not in operator.says():
+        assert thread.is_alive(), operator.heard
+        time.sleep(0.05)
+    time.sleep(1.5)
+    operator._send(do="confirm")
+    thread.join(20)
+    assert operator.end["say"] == "confirmed"
+    assert said[-1] == "0"
+    assert version(alpha) == "2.0"
+
+
 def test_what_was_only_taken_back_can_be_gone_back_to(
     running: tuple[Site, Tiny, Path],
 ) -> None:
     site, alpha, new = running
-    agreed = {"prepared": "switch", "healthy": "confirm"}
+    agreed = {"prepared": "switch", "healthy": "vouch", "vouched": "confirm"}
     assert Operator(site, agreed).order("deploy", release=str(new)) == 0
     unwanted = Operator(site, {"prepared": "switch", "healthy": "back"})
     assert unwanted.order("rollback", to=1) == 5

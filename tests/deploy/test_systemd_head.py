@@ -378,6 +378,8 @@ def test_a_head_runs_just_the_services_of_its_roles(one: One) -> None:
     ):
         with one.switched(action="deploy", release=one.first, head=settings) as talk:
             talk.hear("healthy")
+            talk.say(do="vouch")
+            talk.hear("vouched")
             talk.say(do="confirm")
             talk.hear("confirmed")
             assert talk.process.wait(20) == 0
