@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figure import Figure, attempted, compared
 from benchmarks.heads_load import no_failed_request
 from benchmarks.heads_peers import SERVICE, Nix, Plain, rsync_first, tar_first, wire
+from benchmarks.heads_push import push_alone
 from benchmarks.heads_swap import swap_on
 from benchmarks.place import disk, made
 from tests.lab.lab import Lab, available
@@ -169,13 +170,26 @@ def one_line(stand: Stand, store: LocalStore, root: Path) -> Iterator[Figure]:
     plain = Plain(stand.lab, made(root / "plain"))
     old = plain.tree(store, base, None)
     new = plain.tree(store, changed, old)
-    head = stand.lab.heads[0]
+    head, other = stand.lab.heads[:2]
     with wire([head]) as ours:
-        stand.deploy(stand.after, head.name)
+        push_alone(stand.site, store, head.name, stand.after)
+    with wire([other]) as whole:
+        stand.deploy(stand.after, other.name)
     yield from _bytes(ours[0], plain.rsync_bytes(new, old, head), "rsync -az --delete", 0.2)
     nix = Nix(stand.lab, store, made(root / "nix"))
     top = store.real(store.parse(stand.after))
     yield from _bytes(ours[0], nix.bytes(head, base, changed, top), "nix copy", 0.05)
+    yield Figure(
+        "bytes for one changed line, all of the deploy",
+        peer="",
+        ratio=None,
+        bar=None,
+        ours=whole[0] / 1000,
+        peers=None,
+        runs=1,
+        note="one head: preflight, push, orders and what the head tells, over two connections",
+        unit="kB",
+    )
     plain.install(old)
     yield _seconds(stand, plain, store, old)
 
@@ -189,8 +203,8 @@ def _bytes(ours: int, theirs: int, peer: str, bar: float) -> Iterator[Figure]:
         peers=theirs / 1000,
         runs=1,
         unit="kB",
-        note="on the head's link, both ways, headers of TCP and SSH counted; ours: all of the "
-        "deploy, with preflight and checks",
+        note="on the head's link, both ways, SSH's greeting and headers of TCP counted; "
+        "ours: the push alone, as the peer copies alone",
     )
 
 

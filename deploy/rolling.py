@@ -154,7 +154,7 @@ class Rolling:
 
     def _check(self) -> None:
         team = Team(self.wish.parallel, self._stopping)
-        self.plan = survey(self.heads, self.wish, team)
+        self.plan = survey(self.heads, self.wish, team, self._begin)
         present = {each.head for each in self.plan.heads}
         self._active = tuple(head for head in self.heads if head.name in present)
         self.show(self.plan)
@@ -165,6 +165,14 @@ class Rolling:
         }
         if refused:
             raise TeamError(refused, {})
+
+    def _begin(self, head: RemoteHead) -> None:
+        """Let the agent that goes back start while its head is looked at; it waits for its order.
+
+        Which agent it is that a new release wants is known only after the look.
+        """
+        if self.wish.release is None:
+            head.open(self._agent(head), self._observer(head))
 
     def _agree(self) -> None:
         with self._stopping.prompting():

@@ -22,7 +22,7 @@ from deploy.team import TeamError
 from store.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from deploy.facts import Facts
     from deploy.release import Release
@@ -68,8 +68,13 @@ class Wish:
         return "rollback" if self.release is None else "deploy"
 
 
-def survey(heads: Sequence[RemoteHead], wish: Wish, team: Team) -> Plan:
-    """Look at all heads.
+def survey(
+    heads: Sequence[RemoteHead],
+    wish: Wish,
+    team: Team,
+    begin: Callable[[RemoteHead], None] = lambda _: None,
+) -> Plan:
+    """Look at all heads; `begin` is called of each first, and must change nothing there.
 
     Raises:
         TeamError: heads cannot be reached, and that is not allowed.
@@ -79,7 +84,7 @@ def survey(heads: Sequence[RemoteHead], wish: Wish, team: Team) -> Plan:
         raise UnknownServiceError(f"the canary {wish.canary!r} is none of the heads")
     absent: tuple[Absent, ...] = ()
     try:
-        found = team.each(heads, lambda head: _look(head, wish))
+        found = team.each(heads, lambda head: _look(head, wish, begin))
     except TeamError as error:
         silent = all(isinstance(each, SILENT) for each in error.failures.values())
         if not (wish.allow_missing and silent) or len(error.failures) == len(heads):
@@ -119,7 +124,8 @@ def url(release: Release, address: str) -> str:
     return f"{scheme}://{host}{'' if port == usual else f':{port}'}/"
 
 
-def _look(head: RemoteHead, wish: Wish) -> HeadPlan:
+def _look(head: RemoteHead, wish: Wish, begin: Callable[[RemoteHead], None]) -> HeadPlan:
+    begin(head)
     facts = head.look(wish.release, ports(wish.release))
     load = NOTHING if wish.release is None else head.lacks(wish.store, wish.release)
     needs = Needs(wish.release, str(head.place.store_dir), ports(wish.release), load)
