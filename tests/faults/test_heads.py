@@ -323,7 +323,7 @@ def test_without_the_deadline_a_head_stays_where_it_was_left(bench: Bench) -> No
         head.partition()
         try:
             with pytest.raises(NotWholeError, match="come to rest"):
-                look(bench.site, head, (bench.old, bench.new))
+                look(bench.site, head, (bench.old, bench.new), timeout=20)
         finally:
             head.heal()
             running.kill()
