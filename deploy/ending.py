@@ -130,7 +130,9 @@ def _next(
         behind = _of(ends, Kind.BACK, Kind.UNTOUCHED, Kind.UNKNOWN)
         if _of(ends, Kind.KEPT):
             return f"sealift {action} --host {fold(behind or ends)}"
-        return f"sealift status --host {everyone}"
+        # Heads that could not be asked go back by themselves; the same again makes all agree.
+        # To go back once more may be one too many where a head kept it after all.
+        return f"sealift {action if action == 'deploy' else 'status'} --host {everyone}"
     if stage is Stage.REVERTED:
         return _look(failures, everyone)
     said = next((h for each in failures.values() if (h := getattr(each, "hint", None))), None)

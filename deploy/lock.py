@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from deploy.errors import HeadLockedError
-from store.lock import try_lock
+from store.lock import holders, open_private, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class HeadLock:
         Raises:
             HeadLockedError: somebody else holds it; names them.
         """
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_private(self._file)
         try:
             if not try_lock(descriptor):
                 raise self._refusal()
@@ -66,7 +66,7 @@ class HeadLock:
         except FileNotFoundError:
             return None
         try:
-            return None if try_lock(descriptor) else _signature(self._file)
+            return None if try_lock(descriptor) else self._signed()
         finally:
             os.close(descriptor)
 
@@ -74,9 +74,16 @@ class HeadLock:
         return HeadLockedError(
             "another command changes this head",
             where=str(self._file),
-            got=str(_signature(self._file)),
+            got=str(self._signed()),
             hint="wait until it has ended",
         )
+
+    def _signed(self) -> Holder:
+        """Return who signed, if they hold it as well; else whom the kernel knows of."""
+        signed, pids = _signature(self._file), holders(self._file)
+        if not pids or signed.pid in pids:
+            return signed
+        return Holder("somebody", pids[0], "a change", time.time())
 
 
 def _sign(descriptor: int, holder: Holder) -> None:

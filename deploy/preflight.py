@@ -166,7 +166,8 @@ def _ports(_head: str, facts: Facts, needs: Needs) -> Row:
 
 def _lock(_head: str, facts: Facts, _needs: Needs) -> Row:
     if facts.holder is not None:
-        return _row("held", f"it is being changed by {facts.holder}", "wait until that has ended")
+        # The head's own agent decides: the lock may be free by then, and it can name the holder.
+        return _row(f"held: it is being changed by {facts.holder}")
     if facts.unfinished is not None:
         return _row("a change was cut off; it is put right first")
     return _row("free")

@@ -40,6 +40,7 @@ from deploy.release import WEB_SERVER, Release
 from deploy.relieve import relieve
 from deploy.settings import Settings
 from deploy.systemd import Systemd
+from store.lock import close_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -359,6 +360,7 @@ def _fresh(layout: Layout) -> bool:
 
 
 def _make(layout: Layout) -> None:
-    """Make the folders of a head."""
+    """Make the folders of a head; services read the generations, and nothing of its own."""
     for folder in (layout.head_dir, layout.records_dir, layout.profiles_dir):
         folder.mkdir(parents=True, exist_ok=True)
+    close_to_others(layout.head_dir)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from store.closure import MissingReferenceError
 from store.errors import Error, IntegrityError
 from store.info import PathInfo
-from store.lock import LockedError, hold
+from store.lock import PRIVATE, LockedError, close_to_others, hold
 from store.path import StorePath
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Database:
         self._file = file
         self._reserve = file.with_name("reserve")
         self._mutex = threading.RLock()
+        _make_private(file)
         with self._errors():
             self._connection = sqlite3.connect(
                 file, timeout=PATIENCE, isolation_level=None, check_same_thread=False
@@ -307,7 +308,7 @@ class Database:
 
     def _create(self, restore: Callable[[], Iterable[PathInfo]]) -> None:
         """Lay the schema; the change to WAL does not wait for others, hence the lock file."""
-        with hold(self._file.parent / "locks" / "database"):
+        with hold(self._file.parent / "locks" / "database", wait=PATIENCE):
             if self._version() != 0:
                 return
             self._query("PRAGMA journal_mode = WAL")
@@ -349,3 +350,15 @@ class Database:
 
 def _json(paths: Iterable[StorePath]) -> str:
     return json.dumps([path.digest for path in paths])
+
+
+def _make_private(file: Path) -> None:
+    """See to it that nobody else can open the database, and so lock it.
+
+    By name alone: to close a descriptor of the file would take this process's locks from it.
+    SQLite makes the files beside it with the same mode.
+    """
+    with suppress(OSError):  # SQLite says better what is wrong
+        os.mknod(file, PRIVATE)
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        close_to_others(file.with_name(name))

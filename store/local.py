@@ -15,7 +15,7 @@ from store.closure import MissingReferenceError, order
 from store.database import Database, Realised
 from store.errors import InputError
 from store.journal import read
-from store.lock import Session
+from store.lock import Session, close_to_others
 from store.path import NotAStorePathError, StorePath
 from store.temporary import disk, sweep, temporary
 
@@ -80,6 +80,7 @@ class LocalStore:
             (store_dir / ".links").mkdir(parents=True, exist_ok=True)
             for name in _DIRECTORIES:
                 (var_dir / name).mkdir(exist_ok=True)
+            close_to_others(var_dir / "locks")
         journal = var_dir / "journal"
         database = Database(var_dir / "db.sqlite", lambda: read(journal, store_dir))
         return cls(store_dir, var_dir, database)

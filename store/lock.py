@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 POLL = 0.02
 """Seconds between two tries of a wait that has an end; flock(2) itself knows no timeout."""
+SESSION_SECONDS = 240.0
+"""How long a session waits for the collector; less than operators wait for a silent head."""
+PRIVATE = 0o600
+"""Whoever may open a file may lock it, so that reading alone would let others block us."""
 
 
 class LockedError(Error):
@@ -67,11 +72,28 @@ def holders(path: Path) -> tuple[int, ...]:
     return tuple(sorted({int(row[4]) for row in rows if row[1] == "FLOCK" and row[5] == device}))
 
 
+def open_private(path: Path) -> int:
+    """Open a lock file, made if need be, that nobody else can open from now on."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    if os.fstat(descriptor).st_mode & 0o077:
+        with suppress(PermissionError):  # another user's, who let us in
+            os.fchmod(descriptor, PRIVATE)
+    return descriptor
+
+
+def close_to_others(place: Path) -> None:
+    """Take a file or folder from everybody but its owner, if that is us and it is there."""
+    with suppress(FileNotFoundError, PermissionError):
+        mode = stat.S_IMODE(place.stat().st_mode)
+        if mode & 0o077:
+            place.chmod(mode & 0o700)
+
+
 def _take(path: Path, mode: int, wait: float | None) -> int:
     """Lock the file that bears the name now: a waiter may have got one unlinked meanwhile."""
     deadline = None if wait is None else time.monotonic() + wait
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_private(path)
         try:
             _lock(descriptor, path, mode, deadline)
             if _same_file(descriptor, path):
@@ -117,15 +139,20 @@ def _same_file(descriptor: int, path: Path) -> bool:
 class Session:
     """A shared lock that the threads of a process hold together: first in, last out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: float = SESSION_SECONDS) -> None:
         self._path = path
+        self._wait = wait
         self._mutex = threading.Lock()
         self._count = 0
         self._descriptor = -1
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the lock during the block; blocks may nest and overlap."""
+        """Hold the lock during the block; blocks may nest and overlap.
+
+        Raises:
+            LockedError: somebody kept it to himself for too long; names the holders.
+        """
         self._enter()
         try:
             yield
@@ -140,7 +167,7 @@ class Session:
     def _enter(self) -> None:
         with self._mutex:
             if self._count == 0:
-                self._descriptor = _take(self._path, fcntl.LOCK_SH, None)
+                self._descriptor = _take(self._path, fcntl.LOCK_SH, self._wait)
             self._count += 1
 
     def _leave(self) -> None:

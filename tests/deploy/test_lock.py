@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from deploy.errors import HeadLockedError
 from deploy.journal import Intent, Journal
 from deploy.lock import HeadLock
 from deploy.rollout import Stage
+from deploy.systemd_head import SystemdHead
+from store.local import LocalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +89,29 @@ def test_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
         pass
     os.close(reader)
     os.close(writer)
+
+
+def test_whoever_holds_it_without_having_signed_is_named(tmp_path: Path) -> None:
+    """Somebody who only keeps others out does not sign, or lets an earlier name stand."""
+    file = tmp_path / "lock"
+    file.write_text('{"who": "anna", "pid": 1, "action": "deploy", "since": 1.0}')
+    file.chmod(0o644)
+    stranger = file.open()
+    fcntl.flock(stranger, fcntl.LOCK_SH)
+    with (
+        stranger,
+        pytest.raises(HeadLockedError) as caught,
+        HeadLock(file).hold("ben", "deploy"),
+    ):
+        pass
+    assert f"somebody, pid {os.getpid()}" in str(caught.value.got)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_head_keeps_for_itself_is_closed_to_its_services(tmp_path: Path) -> None:
+    with LocalStore.open(tmp_path / "store") as store:
+        head = store.var_dir / "head"
+        head.mkdir(mode=0o755)
+        SystemdHead(store)
+        assert head.stat().st_mode & 0o777 == 0o700
+        assert (store.var_dir / "profiles").stat().st_mode & 0o055 == 0o055

@@ -104,3 +104,39 @@ def test_a_session_ends_with_its_last_block(tmp_path: Path) -> None:
     assert not session.held
     with hold(tmp_path / "lock", wait=0):
         pass
+
+
+def test_a_session_does_not_wait_without_end(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with (
+        hold(file),
+        pytest.raises(LockedError) as caught,
+        Session(file, wait=0.05).hold(),
+    ):
+        pass
+    assert caught.value.got == f"held by pid {os.getpid()}"
+
+
+def test_nobody_else_may_open_a_lock_file(tmp_path: Path) -> None:
+    """Who may read it may lock it; files of earlier versions are closed when they are opened."""
+    file = tmp_path / "lock"
+    file.touch()
+    file.chmod(0o644)
+    for path in (file, tmp_path / "new"):
+        with hold(path):
+            assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_else_may_lock_what_a_store_locks(store: LocalStore) -> None:
+    var = store.var_dir
+    var.joinpath("locks").chmod(0o755)
+    for name in ("db.sqlite", "db.sqlite-wal", "db.sqlite-shm"):
+        var.joinpath(name).touch()
+        var.joinpath(name).chmod(0o644)
+    with type(store).open(store.store_dir) as again:
+        again.memo_put("x", "y", b"z")
+        assert var.joinpath("locks").stat().st_mode & 0o777 == 0o700
+        for name in ("db.sqlite", "db.sqlite-wal", "db.sqlite-shm"):
+            assert var.joinpath(name).stat().st_mode & 0o077 == 0, name
+    assert var.stat().st_mode & 0o055 == 0o055
+    assert store.store_dir.stat().st_mode & 0o055 == 0o055
