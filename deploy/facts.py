@@ -53,8 +53,13 @@ if [ -h "$var/profiles/system" ]; then
     say release "$(cat "$var/profiles/system/release.json" 2>/dev/null)"
 fi
 [ -f "$var/head/journal.json" ] && say journal "$(cat "$var/head/journal.json")"
-if [ -f "$var/head/lock" ] && grep -q ":$(stat -c %i "$var/head/lock") " /proc/locks; then
-    say lock "$(cat "$var/head/lock")"
+if [ -f "$var/head/lock" ]; then
+    both=$(stat -c '%d %i' "$var/head/lock")
+    device=${both% *}
+    # As makedev(3) puts a device together.
+    file=$(printf '%02x:%02x:%s' $((device >> 8 & 0xfff | device >> 32 & ~0xfff)) \
+        $((device & 0xff | device >> 12 & 0xffffff00)) "${both#* }")
+    if grep -q ": FLOCK .* $file " /proc/locks; then say lock "$(cat "$var/head/lock")"; fi
 fi
 ours=
 for word in $(systemctl show -p Listen --value 'sealift-*.socket' 2>/dev/null); do

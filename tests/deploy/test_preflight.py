@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import subprocess
 import sys
@@ -74,7 +75,6 @@ def test_a_head_as_it_should_be_is_refused_nothing() -> None:
         (replace(GOOD, skew=SKEW + 5), "clock", "35 s ahead"),
         (replace(GOOD, skew=-SKEW - 5), "clock", "35 s behind"),
         (replace(GOOD, taken=((4430, "pid 7 httpd"),)), "ports", "4430 (portal) by pid 7 httpd"),
-        (replace(GOOD, holder="alice@transfer, deploy"), "lock", "alice@transfer"),
     ],
 )
 def test_what_speaks_against_it(facts: Facts, question: str, reason: str) -> None:
@@ -86,7 +86,7 @@ def test_what_speaks_against_it(facts: Facts, question: str, reason: str) -> Non
 def test_every_refusal_says_what_to_do() -> None:
     bad = replace(GOOD, uid=1, machine="arm", disk=0, inodes=0, skew=99, holder="x", systemd=None)
     found = refusals(examine("head1", bad, NEEDS))
-    assert len(found) == 7
+    assert len(found) == 6
     assert all(each.hint for each in found)
 
 
@@ -94,6 +94,10 @@ def test_what_is_no_refusal() -> None:
     assert refused(replace(GOOD, skew=5.0)) == {}
     assert refused(replace(GOOD, inodes=None)) == {}
     assert refused(replace(GOOD, unfinished={"stage": "switched"})) == {}
+    held = replace(GOOD, holder="alice@transfer, deploy")
+    assert refused(held) == {}
+    rows = {row.question: row.answer for row in examine("head1", held, NEEDS)}
+    assert "alice@transfer" in rows["lock"]
     assert refused(replace(GOOD, current=None, generations={})) == {}
 
 
@@ -162,6 +166,27 @@ def test_who_holds_the_lock_is_seen_and_the_lock_is_not_touched(tmp_path: Path) 
         holder.communicate()
     assert found.holder == "alice@transfer, deploy"
     assert answer(ask(str(tmp_path), str(tmp_path / "var"), "", [])).holder is None
+
+
+def test_a_lock_of_another_kind_or_file_is_none(tmp_path: Path) -> None:
+    """A POSIX lock does not keep a change out; an inode's number comes back on other devices."""
+    head = tmp_path / "var" / "head"
+    head.mkdir(parents=True)
+    with (head / "lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert answer(ask(str(tmp_path), str(tmp_path / "var"), "", [])).holder is None
+    table = tmp_path / "locks"
+    inode = (head / "lock").stat().st_ino
+    table.write_text(f"1: FLOCK  ADVISORY  WRITE 1 ffe:ffe:{inode} 0 EOF\n")
+    told = head_facts.SCRIPT.replace("/proc/locks", str(table))
+    done = subprocess.run(
+        ["sh", "-s", "--", *ask(str(tmp_path), str(tmp_path / "var"), "", [])],
+        input=told,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert parse(done.stdout, began=0, ended=0).holder is None
 
 
 def test_a_port_that_a_stranger_listens_on(tmp_path: Path) -> None:
