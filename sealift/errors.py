@@ -20,7 +20,7 @@ def text(error: Error) -> str:
     `lines` and `log`, where an error carries them, end a log and come before the facts. Nothing
     that others wrote reaches the terminal as it is.
     """
-    rows = [f"error: {_shown(error.reason)}  [{error.slug}]"]
+    rows = [f"error: {_shown(error.reason)}  [{plain(error.slug)}]"]
     said = (*getattr(error, "lines", ()), *getattr(error, "log", ()))
     rows += [f"  | {quote(line)}" for line in said]
     for label, name in _FACTS:

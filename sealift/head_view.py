@@ -1,7 +1,8 @@
 """How a head looks: its status, its generations, what differs between two of them.
 
 Everything is drawn from the JSON records that the commands give, so what this machine's head says
-and what another one answers looks alike. Of several heads, equal answers stand once.
+and what another one answers looks alike. Of several heads, equal answers stand once. What a head
+says steers no terminal.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from builders.logs import plain
 from sealift.fold import grouped, line, sheet
+from sealift.shown import bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,6 +32,7 @@ NUMBER = "\0"
 
 def status(found: Record) -> list[str]:
     """Spell the status of one head."""
+    found = bare(found)
     cut = [] if found["interrupted"] is None else [_cut(found, found["interrupted"])]
     if found["generation"] is None:
         name = found["head"]
@@ -44,13 +48,14 @@ def status(found: Record) -> list[str]:
 
 def statuses(found: Mapping[str, Record], lost: Mapping[str, Error]) -> Iterator[str]:
     """Spell the status of several heads: what they share once, then how they differ."""
+    found = {head: bare(each) for head, each in found.items()}
     numbers = {head: str(each["generation"] or "none") for head, each in found.items()}
     # Heads number their generations themselves, so equal releases may have unequal numbers.
     for heads, text in grouped({head: _shared(each) for head, each in found.items()}):
         number = line({head: numbers[head] for head in heads})
         yield from sheet(heads, text.replace(NUMBER, number))
     for head, error in lost.items():
-        yield f"{head}: {error.reason}" + (f"; {error.hint}" if error.hint else "")
+        yield plain(f"{head}: {error.reason}" + (f"; {error.hint}" if error.hint else ""))
     releases = {head: _short(each) for head, each in found.items()}
     if len(set(releases.values())) > 1:
         yield f"skew: {line(releases)}"
@@ -66,7 +71,7 @@ def healthy(found: Mapping[str, Record], lost: Mapping[str, Error]) -> bool:
 def generations(found: Record, *, several: bool = False) -> list[str]:
     """Spell the generations of a head, oldest first; those of several made together look alike."""
     rows = []
-    for each in found["generations"]:
+    for each in bare(found)["generations"]:
         mark = "→" if each["current"] else " "
         made = moment(each["created"])[: SECONDS if several else None]
         row = f"{mark} {each['number']:>4}  {made}  {each['status']:<12}"
@@ -80,7 +85,7 @@ def changes(found: Record) -> list[str]:
     return [
         f"{moment(each['time'])}  {each['who']:<24} {each['source'] or '-':<15} "
         f"{each['action']:<10} {each['result']:<16} {each['what']}  {each['detail']}".rstrip()
-        for each in found["changes"]
+        for each in bare(found)["changes"]
     ]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sealift.shown import bare, say
 from store.errors import Error
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def show_event(head: str, record: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps({"head": head, **record}))
     elif "event" in record:
         line = f"{head:<10} {record['event']:<10} {record.get('name', ''):<26}"
-        click.echo(f"{line} {record.get('detail', '')}".rstrip(), err=True)
+        say(f"{line} {record.get('detail', '')}", err=True)
 
 
 def show_lost(lost: Mapping[str, Error]) -> None:
@@ -80,7 +81,7 @@ def raise_lost(lost: Mapping[str, Error], heads: Sequence[RemoteHead]) -> None:
     """
     order = [head.name for head in heads if head.name in lost]
     for name in order[1:]:
-        click.echo(f"{name}: {lost[name].reason}", err=True)
+        say(f"{name}: {lost[name].reason}", err=True)
     if order:
         raise lost[order[0]]
 
@@ -108,9 +109,10 @@ def show(
             click.echo(json.dumps({"head": name, **record}))
     elif len(heads) == 1:
         for record in found.values():
-            click.echo("\n".join(draw(record)))
+            click.echo("\n".join(draw(bare(record))))
     else:
-        for line in sheets({name: "\n".join(draw(record)) for name, record in found.items()}):
+        texts = {name: "\n".join(draw(bare(record))) for name, record in found.items()}
+        for line in sheets(texts):
             click.echo(line)
     raise_lost(lost, heads)
 
@@ -153,10 +155,8 @@ def _listen(
 
 
 def show_line(head: str | None, record: Record, *, as_json: bool) -> None:
-    """Show one line of a log; what stands in it goes to a terminal as it is, as with tail."""
+    """Show one line of a log; what would steer a terminal is left out, but not of JSON."""
     if as_json:
         click.echo(json.dumps({**({} if head is None else {"head": head}), **record}))
     else:
-        click.echo(
-            f"{'' if head is None else f'{head}: '}{record.get('file')}: {record.get('text')}"
-        )
+        say(f"{'' if head is None else f'{head}: '}{record.get('file')}: {record.get('text')}")

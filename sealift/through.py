@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import click
-
+from sealift.shown import say
 from store.errors import Error, InputError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _tried(settings: Settings, host: Host, request: Request) -> dict[str, bytes]
     try:
         return _asked(settings, host, request)
     except Error as error:
-        click.echo(f"{host.name}: {error.reason}", err=True)
+        say(f"{host.name}: {error.reason}", err=True)
         return {}
 
 

@@ -10,6 +10,7 @@ import click
 
 from sealift import options
 from sealift.options import as_json, host, yes
+from sealift.shown import say
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def telling(*, as_json: bool) -> Callable[[Event], None]:
             record = {"event": event.what.value, "name": event.name, "detail": event.detail}
             click.echo(json.dumps(record))
         else:
-            click.echo(f"{event.what.value:<10} {event.name:<26} {event.detail}".rstrip(), err=True)
+            say(f"{event.what.value:<10} {event.name:<26} {event.detail}", err=True)
 
     return tell
 
@@ -170,7 +171,7 @@ def telling_of(*, as_json: bool) -> Callable[[str, Event], None]:
             return
         about = "" if event.name == head else event.name
         line = f"{head or 'all':<10} {event.what.value:<10} {about:<26} {event.detail}"
-        click.echo(line.rstrip(), err=True)
+        say(line, err=True)
 
     return tell
 
@@ -215,7 +216,7 @@ def _show(plan: Plan, *, as_json: bool, err: bool = False) -> None:
         click.echo(json.dumps(plan_view.record(plan)))
         return
     for line in plan_view.lines(plan):
-        click.echo(line, err=err)
+        say(line, err=err)
 
 
 def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
@@ -242,19 +243,20 @@ def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
         return
     numbers = {name: f"generation {each.generation}" for name, each in outcome.healthy.items()}
     for names, (number, what) in fold({n: (numbers[n], done[n]) for n in done}):
-        click.echo(f"{names}: {number}: {what}", err=True)
+        say(f"{names}: {number}: {what}", err=True)
     for absent in outcome.plan.absent:
         hint = f"sealift deploy --host {absent.head}"
         click.echo(f"{absent.head}: missing, and behind until {hint}", err=True)
     click.echo(f"done in {outcome.seconds:.1f} s", err=True)
     for name, url in urls.items():
         if name in done and url:
-            click.echo(url)
+            say(url)
 
 
 def _touched(changes: Any) -> str:  # noqa: ANN401 - deploy.services.Changes, loaded late
     touched = (*changes.started, *changes.restarted, *changes.stopped)
-    return ", ".join(touched) or "nothing had to be restarted"
+    reloaded = tuple(f"{name} (reloaded)" for name in changes.reloaded)
+    return ", ".join((*touched, *reloaded)) or "nothing had to be restarted"
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
@@ -296,4 +298,4 @@ def _tell(outcome: Outcome, head: Head, *, as_json: bool) -> None:
         return
     what = _touched(changes)
     click.echo(f"generation {outcome.generation} in {outcome.seconds:.1f} s: {what}", err=True)
-    click.echo(head.url)
+    say(head.url)

@@ -13,6 +13,7 @@ from sealift import many
 from sealift.commands.deploy import telling
 from sealift.complete import service_names
 from sealift.options import as_json, host
+from sealift.shown import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -292,6 +293,6 @@ def open_url(location: Location, /, host: str | None) -> None:
     """Print the address of the platform."""
     with location.open() as site, many.there(site, host) as heads:
         for head in heads:
-            click.echo(head.ask("status")[-1]["url"])
+            say(head.ask("status")[-1]["url"])
         if not heads:
             click.echo(site.head(host).url)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.options import as_json, yes
+from sealift.shown import say
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,9 +76,7 @@ def _show(found: list[Finding], *, as_json: bool) -> None:
                 click.echo(json.dumps({**record, "type": key.type, "key": key.fingerprint}))
             else:
                 state = each.state.value
-                click.echo(
-                    f"{each.name:<16} {each.pin:<24} {state:<8} {key.type:<20} {key.fingerprint}"
-                )
+                say(f"{each.name:<16} {each.pin:<24} {state:<8} {key.type:<20} {key.fingerprint}")
 
 
 def _confirm(found: list[Finding], fingerprints: tuple[str, ...], *, yes: bool) -> None:
