@@ -187,6 +187,11 @@ def web(name: str, path: str) -> str:
         f"location {path} {{\n"
         f"    root {root};\n"
         f'    add_header Cache-Control "no-cache";\n'
+        # Files of a store are all of one time, and pages often of one size: what nginx would make
+        # of that for browsers to ask by is the same after a deploy, and they would keep old pages.
+        f"    etag off;\n"
+        f"    if_modified_since off;\n"
+        f'    add_header Last-Modified "";\n'
         f'    add_header X-Content-Type-Options "nosniff";\n'
         # A page may stand in a frame of this very site, as one application shows another.
         f'    add_header X-Frame-Options "SAMEORIGIN";\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -95,11 +96,14 @@ class Served:
     https: int
     probe: Path
 
-    def get(self, path: str) -> tuple[int, dict[str, str], str]:
+    def get(
+        self, path: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], str]:
         trusting = ssl.create_default_context()
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE
-        return ask(HTTPSConnection("127.0.0.1", self.https, timeout=10, context=trusting), path)
+        line = HTTPSConnection("127.0.0.1", self.https, timeout=10, context=trusting)
+        return ask(line, path, headers)
 
     def plain(self, path: str) -> tuple[int, dict[str, str], str]:
         return ask(HTTPConnection("127.0.0.1", self.http, timeout=10), path)
@@ -111,9 +115,11 @@ class Served:
         return ask(line, path)
 
 
-def ask(line: HTTPConnection, path: str) -> tuple[int, dict[str, str], str]:
+def ask(
+    line: HTTPConnection, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], str]:
     with closing(line):
-        line.request("GET", path)
+        line.request("GET", path, headers=headers or {})
         answer = line.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read().decode()
 
@@ -230,6 +236,23 @@ def test_a_page_from_before_the_switch_finds_its_assets(served: Served) -> None:
     # Pages are of one release alone.
     status, headers, text = served.get("/pages/deep/link")
     assert (status, text, headers["Cache-Control"]) == (200, "system", "no-cache")
+
+
+def test_a_page_is_never_the_same_after_a_deploy(served: Served, tmp_path: Path) -> None:
+    page = tmp_path / "var" / "profiles" / "system" / "web" / "pages" / "pages" / "index.html"
+    os.utime(page, (1, 1))
+    _, headers, _ = served.get("/pages/")
+    assert not {"ETag", "Last-Modified"} & headers.keys()
+    # As a browser asks that got the page of an earlier version, which had both.
+    known = {"If-None-Match": '"1-6"', "If-Modified-Since": "Thu, 01 Jan 1970 00:00:01 GMT"}
+    page.write_text("SYSTEM")
+    os.utime(page, (1, 1))
+    for path in ("/pages/", "/pages/index.html", "/pages/deep/link"):
+        for words in (known, *({name: word} for name, word in known.items())):
+            assert served.get(path, words)[::2] == (200, "SYSTEM")
+    # What is named by its contents may be asked for by its time.
+    _, asset, _ = served.get("/pages/assets/new.js")
+    assert served.get("/pages/assets/new.js", {"If-None-Match": asset["ETag"]})[0] == 304
 
 
 @pytest.mark.parametrize(
