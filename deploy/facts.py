@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from deploy.profile import Generation, Status, told
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Arguments: the store directory, the var directory, an executable of the agent (or nothing), and
 # ports as four hexadecimal digits. Prints `key value` lines. The lock is looked up in /proc/locks
@@ -47,6 +51,16 @@ for link in "$var"/profiles/system-*-link; do
     [ -h "$link" ] || continue
     number=${link%-link}
     say generation "${number##*/system-} $(readlink "$link")"
+done
+for record in "$var"/head/generations/*.json; do
+    [ -f "$record" ] || continue
+    number=${record##*/}
+    say record "${number%.json} $(cat "$record")"
+done
+for file in "$var"/head/secrets.age/current/*.age; do
+    [ -f "$file" ] || continue
+    name=${file##*/}
+    say sealed "${name%.age} $(sha256sum <"$file")"
 done
 if [ -h "$var/profiles/system" ]; then
     say current "$(readlink "$var/profiles/system")"
@@ -131,6 +145,10 @@ class Facts:
     holder: str | None
     """Who changes the head just now."""
     taken: tuple[Taken, ...]
+    made: tuple[Generation, ...] = ()
+    """The generations with what is recorded of them."""
+    sealed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Secrets that the head keeps: name → SHA-256 of the file as it is sealed, in base 16."""
 
     @property
     def path(self) -> str | None:
@@ -189,6 +207,8 @@ def _facts(said: Mapping[str, list[str]], *, began: float, ended: float) -> Fact
         unfinished=_record(_first(said, "journal")) if "journal" in said else None,
         holder=_holder(_first(said, "lock")) if "lock" in said else None,
         taken=tuple(dict.fromkeys(_taken(each) for each in said.get("taken", ()))),
+        made=tuple(_made(generations, said.get("record", ()))),
+        sealed=dict(_sealed(each) for each in said.get("sealed", ())),
     )
 
 
@@ -222,6 +242,21 @@ def _inodes(line: str) -> int | None:
 def _generation(text: str) -> tuple[int, str]:
     number, path = text.split()
     return int(number), path
+
+
+def _made(generations: Mapping[int, str], records: Sequence[str]) -> Iterator[Generation]:
+    """Give generations as they are recorded; one whose record cannot be read is as good as any."""
+    found = {number: _record(text) for number, _, text in (r.partition(" ") for r in records)}
+    for number, path in sorted(generations.items()):
+        plain = Generation(number, Path(path), 0.0, Status.UNKNOWN, "")
+        with suppress(KeyError, ValueError):
+            plain = told(plain, found[str(number)])
+        yield plain
+
+
+def _sealed(text: str) -> tuple[str, str]:
+    name, digest, *_ = text.split()
+    return name, digest
 
 
 def _current(link: str, generations: Mapping[int, str]) -> int | None:

@@ -13,9 +13,10 @@ from deploy.preflight import refusals
 from deploy.release import WEB_SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from deploy.preflight import Refusal, Row
+    from deploy.profile import Generation
     from deploy.release import Release, Service
 
 PHASES = ("check", "push", "prepare", "try", "spread", "confirm")
@@ -57,6 +58,8 @@ class HeadPlan:
     load: Load
     steps: tuple[Step, ...]
     rows: tuple[Row, ...]
+    target: Generation | None = None
+    """Of a rollback: what the head goes back to."""
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -105,6 +108,22 @@ def steps(
         each
         for each in (*_services(old, new), *_web(old, new))
         if only is None or each.service in only or each.action == "show"
+    )
+
+
+def rotated(
+    done: Collection[Step], secrets: Mapping[str, Collection[str]], fresh: Collection[str]
+) -> tuple[Step, ...]:
+    """Return what is done besides because secrets come anew: `fresh`, by their names.
+
+    `secrets` are those that services use. Whether a value is another one only the head can tell.
+    """
+    known = {each.service for each in done}
+    found = {name: sorted(set(names) & set(fresh)) for name, names in sorted(secrets.items())}
+    return tuple(
+        Step("restart", name, f"if it is another value: {', '.join(names)} was sealed anew")
+        for name, names in found.items()
+        if names and name not in known
     )
 
 

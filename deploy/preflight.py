@@ -6,17 +6,20 @@ its configuration, systemd's of its units, secrets) is checked there, when the h
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deploy import fit
+from deploy.profile import Status, before
 from store.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from deploy.facts import Facts
     from deploy.planning import Load
+    from deploy.profile import Generation
     from deploy.release import Release
 
 MACHINE = "x86_64"
@@ -66,6 +69,50 @@ def examine(
     """Return the answers to `questions`, by default to all, in a fixed order."""
     wanted = QUESTIONS if questions is None else questions
     return tuple(replace(QUESTIONS[each](head, facts, needs), question=each) for each in wanted)
+
+
+def secrets(facts: Facts, needed: Collection[str], coming: Mapping[str, bytes]) -> Row:
+    """Answer whether a head will have the secrets that its part of a release needs.
+
+    `coming` are those that the vault has for it, sealed. A change that was cut off may have brought
+    others, which its agent knows of when that is put right.
+    """
+    lacking = sorted(set(needed) - set(coming) - set(facts.sealed))
+    if not lacking or facts.unfinished is not None:
+        told = f"{len(set(needed))} needed, {len(fresh(facts, coming))} come anew"
+        return Row("secrets", told if needed else "none needed")
+    some = ", ".join(lacking)
+    refusal = Refusal(
+        f"neither the head nor the vault has {some}",
+        f"sealift secret generate, or sealift secret set {lacking[0]}",
+    )
+    return Row("secrets", f"{len(lacking)} missing", refusal)
+
+
+def fresh(facts: Facts, coming: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the names of the secrets that a head has not got just so, sorted."""
+    found = {name: hashlib.sha256(sealed).hexdigest() for name, sealed in coming.items()}
+    return tuple(sorted(name for name in found if facts.sealed.get(name) != found[name]))
+
+
+def target(head: str, facts: Facts, to: int | None) -> tuple[Generation | None, Row]:
+    """Return the generation that a head goes back to, and the answer to whether it can."""
+    every = {each.number: each for each in facts.made}
+    hint = f"sealift history --host {head}"
+    if to is None:
+        found = before(facts.made, facts.current)
+        reason = "there is no good generation to go back to"
+    else:
+        found = every.get(to)
+        reason = f"there is no generation {to}"
+    if found is None:
+        return None, Row("target", "none", Refusal(reason, hint))
+    told = f"{found.number}, {short(str(found.path))}"
+    if found.status in (Status.GOOD, Status.UNKNOWN):
+        return found, Row("target", told)
+    hint = f"to try it again: sealift deploy --release {found.path} --host {head}"
+    reason = f"generation {found.number} was never healthy: {found.status.value}"
+    return found, Row("target", told, Refusal(reason, hint))
 
 
 def refusals(rows: tuple[Row, ...]) -> tuple[Refusal, ...]:

@@ -13,12 +13,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy import durable
 from deploy.errors import NoGenerationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from deploy.layout import Layout
@@ -93,12 +94,7 @@ class Profile:
         That is the one which `number` replaced; where it is gone or was never healthy, the newest
         older one. With no `number`, the newest of all.
         """
-        good = {each.number: each for each in self.generations() if each.status is Status.GOOD}
-        replaced = None if number is None else self._read(number, current=False).before
-        if replaced in good:
-            return good[replaced]
-        older = [each for each in good if number is None or each < number]
-        return good[max(older)] if older else None
+        return before(self.generations(), number)
 
     def next_number(self) -> int:
         """Return a number that no generation had, be its link still there or not."""
@@ -162,13 +158,7 @@ class Profile:
         plain = Generation(number, path, link.lstat().st_mtime, Status.UNKNOWN, "", current)
         with suppress(OSError, ValueError, KeyError):
             record = json.loads(self._record(number).read_text("utf-8"))
-            return replace(
-                plain,
-                created=record["created"],
-                status=Status(record["status"]),
-                by=record["by"],
-                before=record["before"],
-            )
+            return told(plain, record)
         return plain
 
     def _write(self, generation: Generation) -> None:
@@ -182,3 +172,30 @@ class Profile:
         }
         data = json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
         durable.write(self._record(generation.number), data)
+
+
+def before(generations: Iterable[Generation], number: int | None) -> Generation | None:
+    """Return the one of `generations` that `Profile.before` means. Pure."""
+    every = {each.number: each for each in generations}
+    good = {each.number: each for each in every.values() if each.status is Status.GOOD}
+    replaced = every[number].before if number in every else None
+    if replaced in good:
+        return good[replaced]
+    older = [each for each in good if number is None or each < number]
+    return good[max(older)] if older else None
+
+
+def told(plain: Generation, record: Mapping[str, Any]) -> Generation:
+    """Return a generation with what its record says of it.
+
+    Raises:
+        KeyError: the record does not say it all.
+        ValueError: it says what this version does not know.
+    """
+    return replace(
+        plain,
+        created=record["created"],
+        status=Status(record["status"]),
+        by=record["by"],
+        before=record["before"],
+    )

@@ -165,6 +165,8 @@ class Rolling:
         }
         if refused:
             raise TeamError(refused, {})
+        targets = {each.head: each.target for each in self.plan.heads}
+        _agree_on({head: str(each.path) for head, each in targets.items() if each is not None})
 
     def _begin(self, head: RemoteHead) -> None:
         """Let the agent that goes back start while its head is looked at; it waits for its order.
@@ -273,14 +275,7 @@ class Rolling:
         Raises:
             DisagreeError: they do; says which.
         """
-        targets = {head.name: self._target(head) for head in self._active}
-        if self.wish.release is None and ending.skewed(targets.values()):
-            told = [f"{fold(heads)}: {short(t)}" for t, heads in ending.groups(targets).items()]
-            raise DisagreeError(
-                "the heads would go back to different releases",
-                got="; ".join(told),
-                hint="sealift rollback --host HEAD, one after the other",
-            )
+        _agree_on({head.name: self._target(head) for head in self._active})
 
     def _batches(self) -> Sequence[Sequence[RemoteHead]]:
         named = {head.name: head for head in self._active}
@@ -394,6 +389,21 @@ class Rolling:
             yield
         finally:
             done.set()
+
+
+def _agree_on(targets: Mapping[str, str | None]) -> None:
+    """Refuse heads that would not all run the same release; `targets` are those, by head.
+
+    Raises:
+        DisagreeError: they would not.
+    """
+    if ending.skewed(targets.values()):
+        told = [f"{fold(heads)}: {short(t)}" for t, heads in ending.groups(targets).items()]
+        raise DisagreeError(
+            "the heads would go back to different releases",
+            got="; ".join(told),
+            hint="sealift rollback --host HEAD, one after the other",
+        )
 
 
 def _amount(size: int) -> str:

@@ -6,25 +6,27 @@ Nothing is changed. `deploy.planning` says what a plan is, `deploy.preflight` wh
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from deploy import planning
+from deploy import planning, preflight, secrets_head
 from deploy.errors import NoGenerationError, UnknownServiceError
 from deploy.orders import KEEP, STATE
 from deploy.planning import Absent, HeadPlan, Load, Plan
 from deploy.preflight import QUESTIONS, Needs, examine
-from deploy.release import WEB_SERVER, parse
+from deploy.release import WEB_SERVER, load, parse
 from deploy.ssh_errors import LostError, OverdueError, UnreachableError
 from deploy.team import TeamError
+from deploy.units import chosen
 from store.errors import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from deploy.facts import Facts
+    from deploy.profile import Generation
     from deploy.release import Release
     from deploy.remote import RemoteHead
     from deploy.team import Team
@@ -127,25 +129,45 @@ def url(release: Release, address: str) -> str:
 def _look(head: RemoteHead, wish: Wish, begin: Callable[[RemoteHead], None]) -> HeadPlan:
     begin(head)
     facts = head.look(wish.release, ports(wish.release))
-    load = NOTHING if wish.release is None else head.lacks(wish.store, wish.release)
-    needs = Needs(wish.release, str(head.place.store_dir), ports(wish.release), load)
+    lacks = NOTHING if wish.release is None else head.lacks(wish.store, wish.release)
+    needs = Needs(wish.release, str(head.place.store_dir), ports(wish.release), lacks)
     questions = STANDING if wish.release is None else tuple(QUESTIONS)
-    return HeadPlan(
-        head=head.name,
-        generation=facts.current,
-        running=facts.path,
-        load=load,
-        steps=_steps(head, facts, wish.release),
-        rows=examine(head.name, facts, needs, questions),
+    rows = examine(head.name, facts, needs, questions)
+    plan = HeadPlan(head.name, facts.current, facts.path, lacks, (), rows)
+    if wish.release is None:
+        return _back(plan, head, facts, wish)
+    steps = planning.steps(running(facts), wish.release, head.host.services)
+    secrets = secrets_head.needs(chosen(wish.release, head.host.services))
+    coming = wish.secrets.get(head.name, {})
+    needed = {name for names in secrets.values() for name in names}
+    return replace(
+        plan,
+        steps=(*steps, *planning.rotated(steps, secrets, preflight.fresh(facts, coming))),
+        rows=(*rows, preflight.secrets(facts, needed, coming)),
     )
 
 
-def _steps(head: RemoteHead, facts: Facts, release: Release | None) -> tuple[planning.Step, ...]:
-    if release is None:
-        if facts.current is None:
-            raise NoGenerationError(f"nothing is deployed on {head.name}", where=head.name)
-        return ()
-    return planning.steps(running(facts), release, head.host.services)
+def _back(plan: HeadPlan, head: RemoteHead, facts: Facts, wish: Wish) -> HeadPlan:
+    """Return the plan of a head that goes back."""
+    if facts.current is None:
+        raise NoGenerationError(
+            f"nothing is deployed on {head.name}",
+            where=head.name,
+            hint=f"sealift deploy --host {head.name}",
+        )
+    target, row = preflight.target(head.name, facts, wish.to)
+    release = None if target is None else _known(wish.store, target)
+    old = running(facts)
+    steps = planning.steps(old, release, head.host.services) if old and release else ()
+    return replace(plan, steps=steps, rows=(*plan.rows, row), target=target)
+
+
+def _known(store: LocalStore, target: Generation) -> Release | None:
+    """Return a generation's release, if this machine still has it."""
+    try:
+        return load(store.real(store.parse(target.path)))
+    except Error:
+        return None
 
 
 def running(facts: Facts) -> Release | None:

@@ -27,7 +27,7 @@ def lines(plan: Plan) -> Iterator[str]:
         yield _row("missing", f"{absent.head}: {absent.reason}")
     if plan.release is not None:
         yield _row("push", line({each.head: _load(each.load) for each in plan.heads}))
-        yield from _steps(plan)
+    yield from _steps(plan)
     if plan.skewed:
         yield _row("skew", "the heads run different releases now")
     yield _row("order", _order(plan))
@@ -56,6 +56,9 @@ def _record(each: HeadPlan) -> dict[str, Any]:
         "head": each.head,
         "generation": each.generation,
         "running": each.running,
+        "target": None
+        if each.target is None
+        else {"generation": each.target.number, "release": str(each.target.path)},
         "push": asdict(each.load),
         "steps": [asdict(step) for step in each.steps],
         "checks": {row.question: row.answer for row in each.rows},
@@ -66,7 +69,9 @@ def _record(each: HeadPlan) -> dict[str, Any]:
 def _release(plan: Plan) -> str:
     from deploy.preflight import short
 
-    return "the generation before" if plan.release is None else short(plan.release)
+    if plan.release is not None:
+        return short(plan.release)
+    return line({e.head: short(str(e.target.path)) for e in plan.heads if e.target}) or "nothing"
 
 
 def _rows(plan: Plan) -> Iterator[str]:
@@ -90,7 +95,13 @@ def _steps(plan: Plan) -> Iterator[str]:
         for step in steps:
             yield _row(step.action, f"{step.service}: {step.why}{where}")
         if not steps:
-            yield _row("restart", f"nothing on {heads}")
+            yield _row("restart", f"{_nothing(plan)} on {heads}")
+
+
+def _nothing(plan: Plan) -> str:
+    """Say what is meant where a plan has no steps; of a rollback they may not be known here."""
+    same = all(each.target is None or str(each.target.path) == each.running for each in plan.heads)
+    return "nothing" if same else "nothing, or what this machine cannot tell,"
 
 
 def _order(plan: Plan) -> str:

@@ -102,6 +102,7 @@ class FakeHead:
             lines.append(f"current system-{self.number}-link")
         if self.running == NEW:
             lines.append(f"generation 2 {NEW}")
+        lines.append('record 1 {"status":"good","created":1.0,"by":"bob","before":null}')
         if self.lock.locked():
             lines.append('lock {"who": "alice", "action": "deploy"}')
         return "\n".join([*lines, "end here", ""])

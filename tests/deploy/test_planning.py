@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.planning import Step, batches, steps
+from deploy.planning import Step, batches, rotated, steps
 from deploy.release import Frontend, Health, Probe, Release, Route, Service, WebServer
 
 
@@ -78,6 +78,16 @@ def test_what_goes_and_comes() -> None:
 def test_a_head_with_roles_does_its_part() -> None:
     found = steps(None, OLD, ("jobs",))
     assert {each.service for each in found} == {"jobs", "pages"}
+
+
+def test_what_came_anew_may_restart_who_uses_it() -> None:
+    new = release(service("api", "2"), service("jobs", port=5001))
+    done = steps(OLD, new)
+    users = {"api": ("KEY",), "jobs": ("KEY", "OTHER"), "nginx": ("TLS_CERT",)}
+    assert rotated(done, users, ("KEY",)) == (
+        Step("restart", "jobs", "if it is another value: KEY was sealed anew"),
+    )
+    assert rotated(done, users, ()) == ()
 
 
 def test_the_canary_is_alone_and_first() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import socket
 import subprocess
 import sys
@@ -16,7 +18,17 @@ import pytest
 from deploy import facts as head_facts
 from deploy.facts import BadFactsError, Facts, ask, parse
 from deploy.planning import Load
-from deploy.preflight import QUESTIONS, SKEW, Needs, examine, refusals
+from deploy.preflight import (
+    QUESTIONS,
+    SKEW,
+    Needs,
+    examine,
+    fresh,
+    refusals,
+    secrets,
+    target,
+)
+from deploy.profile import Generation, Status
 from deploy.release import Release
 
 if TYPE_CHECKING:
@@ -101,6 +113,42 @@ def test_what_is_no_refusal() -> None:
     assert refused(replace(GOOD, current=None, generations={})) == {}
 
 
+def test_a_secret_that_nobody_has_is_refused() -> None:
+    there = replace(GOOD, sealed={"A": hashlib.sha256(b"a").hexdigest()})
+    coming = {"B": b"b"}
+    assert secrets(there, {"A", "B"}, coming).refusal is None
+    row = secrets(there, {"A", "B", "C"}, coming)
+    assert row.refusal is not None
+    assert row.refusal.reason == "neither the head nor the vault has C"
+    assert row.refusal.hint == "sealift secret generate, or sealift secret set C"
+    assert secrets(replace(there, unfinished={"stage": "x"}), {"C"}, {}).refusal is None
+
+
+def test_a_secret_that_was_sealed_anew_is_known() -> None:
+    there = replace(GOOD, sealed={"A": hashlib.sha256(b"a").hexdigest()})
+    assert fresh(there, {"A": b"a", "B": b"b"}) == ("B",)
+    assert fresh(there, {"A": b"another"}) == ("A",)
+
+
+def made(number: int, status: Status = Status.GOOD, before: int | None = None) -> Generation:
+    return Generation(number, Path(f"{STORE}/{number}-release"), 0.0, status, "", before=before)
+
+
+def test_where_a_rollback_leads() -> None:
+    every = (made(1), made(2, Status.FAILED), made(3, before=1), made(4, Status.UNKNOWN))
+    there = replace(GOOD, current=3, made=every)
+    found, row = target("head1", there, None)
+    assert found == every[0]
+    assert row.refusal is None
+    assert target("head1", there, 4)[1].refusal is None
+    for number, reason in ((2, "generation 2 was never healthy"), (9, "there is no generation 9")):
+        refusal = target("head1", there, number)[1].refusal
+        assert refusal is not None
+        assert refusal.reason.startswith(reason)
+        assert "--host head1" in refusal.hint
+    assert target("head1", replace(there, current=1), None)[0] is None
+
+
 def answer(args: Sequence[str], **more: str) -> Facts:
     """Ask this machine."""
     began = time.time()
@@ -138,6 +186,12 @@ def test_a_head_with_generations_in_the_midst_of_a_change(tmp_path: Path) -> Non
     for number in (1, 12):
         (profiles / f"system-{number}-link").symlink_to(tmp_path / "rel")
     (profiles / "system").symlink_to("system-12-link")
+    (head / "generations").mkdir()
+    record = {"status": "failed", "created": 1.0, "by": "bob", "before": 12}
+    (head / "generations" / "1.json").write_text(json.dumps(record, indent=2))
+    (head / "secrets.age" / "x").mkdir(parents=True)
+    (head / "secrets.age" / "x" / "KEY.age").write_bytes(b"sealed")
+    (head / "secrets.age" / "current").symlink_to("x")
     (head / "journal.json").write_text('{"stage": "switched", "by": "bob"}\n')
     found = answer(ask(str(tmp_path), str(var), "/bin/sh", []))
     assert found.agent
@@ -146,6 +200,11 @@ def test_a_head_with_generations_in_the_midst_of_a_change(tmp_path: Path) -> Non
     assert found.path == str(tmp_path / "rel")
     assert found.release == '{   "format": 1 }'
     assert found.unfinished == {"stage": "switched", "by": "bob"}
+    assert found.sealed == {"KEY": hashlib.sha256(b"sealed").hexdigest()}
+    assert [(each.number, each.status, each.before) for each in found.made] == [
+        (1, Status.FAILED, 12),
+        (12, Status.UNKNOWN, None),
+    ]
 
 
 def test_who_holds_the_lock_is_seen_and_the_lock_is_not_touched(tmp_path: Path) -> None:

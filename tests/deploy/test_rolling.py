@@ -22,6 +22,7 @@ from deploy.errors import (
 from deploy.planning import Load, Plan
 from deploy.rolling import Outcome, Rolling
 from deploy.survey import Wish
+from sealift import plan_view
 from store.local import LocalStore
 from store.send import Sent
 from tests.deploy.agents import NEW, OLD, RELEASE, FakeHead
@@ -296,7 +297,38 @@ def test_a_rollback_asks_no_more_than_that_the_heads_stand_by(store: LocalStore)
         head.running = NEW
     looks = Quiet()
     roll(heads, store, looks, release=None)
-    assert [row.question for row in looks.plans[0].heads[0].rows] == ["login", "lock", "generation"]
+    asked = [row.question for row in looks.plans[0].heads[0].rows]
+    assert asked == ["login", "lock", "generation", "target"]
+
+
+def test_a_rollback_says_where_it_leads_before_it_asks(store: LocalStore) -> None:
+    heads = [FakeHead(f"head{n}", running=NEW) for n in (1, 2)]
+    looks = Quiet()
+    roll(heads, store, looks, release=None)
+    assert [(e.target.number, str(e.target.path)) for e in looks.plans[0].heads if e.target] == [
+        (1, OLD)
+    ] * 2
+    assert f"rollback on head[1-2]: {'0' * 8}-release" in list(plan_view.lines(looks.plans[0]))
+    assert plan_view.record(looks.plans[0])["heads"][0]["target"]["generation"] == 1
+
+
+@pytest.mark.parametrize("to", [3, 99])
+def test_a_rollback_to_what_there_is_not_is_refused_before_it_asks(
+    store: LocalStore, to: int
+) -> None:
+    heads = [FakeHead(f"head{n}", running=NEW) for n in (1, 2)]
+    looks, asked = Quiet(), list[int]()
+    wish = Wish(store, "bob", to=to)
+    with pytest.raises(FleetRefusedError, match=f"there is no generation {to}") as caught:
+        Rolling(
+            [head.remote() for head in heads],
+            wish,
+            looks.plans.append,
+            lambda: not asked.append(to),  # type: ignore[func-returns-value]
+            looks.tell,
+        ).run()
+    assert not asked
+    assert caught.value.hint == "sealift history --host head1"
 
 
 def stopping(after: float) -> threading.Timer:
