@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING
 from deploy import durable
 from deploy.command import run
 from deploy.errors import BadReleaseError, CertificateError, HeadError, SecretMissingError
-from deploy.events import Event, Observe, What
+from deploy.events import Event, Observe, What, ignore
+from deploy.release import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from deploy.layout import Layout
-    from deploy.release import Certificate, Release
+    from deploy.release import Release
 
 TOOL = "openssl"
 DAYS = 3650
@@ -137,6 +138,17 @@ def look_over(folder: Path, release: Release, wanted: Certificate, observe: Obse
     _Keeper(folder, folder, wanted, _tool(release, wanted), observe).look_over()
 
 
+def match(folder: Path, release: Release, certificate: str, key: str) -> None:
+    """Refuse a certificate and a key in `folder`, of any algorithm, that do not belong together.
+
+    Raises:
+        CertificateError: one cannot be read, or the two are not a pair.
+        BadReleaseError: the release has no openssl.
+    """
+    wanted = Certificate(certificate, key)
+    _Keeper(folder, folder, wanted, _tool(release, wanted), ignore).match()
+
+
 def _tool(release: Release, needed: Certificate) -> Path:
     if TOOL not in release.tools:
         raise BadReleaseError(
@@ -187,6 +199,10 @@ class _Keeper:
             self._check_pair(*self._files)
             self._check_algorithm(self._files[0])
         self._check_time()
+
+    def match(self) -> None:
+        """Refuse two that are no pair."""
+        self._check_pair(*self._files)
 
     def _begin(self) -> None:
         """Make a pair, unless the head had one, or it is not the head's to make."""

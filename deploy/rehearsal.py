@@ -62,6 +62,7 @@ def try_web_server(release: Release, layout: Layout, web: Unit) -> None:
 
     Raises:
         WebServerError: it says what is wrong.
+        CertificateError: its certificate and its key do not belong together.
         Error: its certificate cannot be laid open.
     """
     if release.web is None:
@@ -165,6 +166,7 @@ def _lay_certificate(release: Release, layout: Layout, folder: Path) -> None:
     """Lay the web server's own secrets, and nobody else's, where the test will look."""
     alone = replace(release, services={}, frontends={})
     secrets_head.lay(layout, alone, place=folder / "credentials")
+    secrets_head.check_web(folder / "credentials", release)
 
 
 def _elsewhere(release: Release, web: Unit, folder: Path) -> str:

@@ -17,6 +17,7 @@ import hmac
 import os
 import secrets as random
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from deploy.events import Observe, ignore
 from deploy.release import WEB_SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from deploy.layout import Layout
     from deploy.release import Release
@@ -109,7 +110,7 @@ def check(
 ) -> None:
     """Refuse what `lay` would refuse of the services' secrets, and leave nothing open.
 
-    The web server's certificate is for the web server's own test.
+    The web server's certificate is for the web server's own test, and `check_web`.
 
     Raises:
         SecretMissingError: one is not there.
@@ -125,6 +126,24 @@ def check(
         if service.certificates
     ]
     laying.try_out(place, folders, lambda folder, one: _look(folder, one, release, observe))
+
+
+def check_web(place: Path, release: Release) -> None:
+    """Refuse a pair of the web server that is none; it lies open below `place`.
+
+    A web server's own test finds nothing wrong with two of different algorithms. A release of
+    earlier times may have no openssl; that test must do for it.
+
+    Raises:
+        CertificateError: one of the two cannot be read, or they do not belong together.
+    """
+    web = release.systemd
+    if web is None or web.certificate is None or web.key is None:
+        return
+    if certificates.TOOL not in release.tools:
+        return
+    with _named(WEB_SERVER, web.certificate):
+        certificates.match(place / WEB_SERVER, release, web.certificate, web.key)
 
 
 def lay(
@@ -219,16 +238,23 @@ def _look(folder: Path, one: laying.Folder, release: Release, observe: Observe) 
     """Look over the certificates in a service's folder before anybody reads them."""
     service = release.services.get(one.service)
     for wanted in service.certificates if service else ():
-        try:
+        with _named(one.service, wanted.certificate):
             certificates.look_over(folder, release, wanted, observe)
-        except CertificateError as error:
-            raise CertificateError(
-                error.reason,
-                where=f"the secrets of {one.service}",
-                expected=error.expected,
-                got=error.got,
-                hint=f"sealift secret set {wanted.certificate}; its key likewise",
-            ) from error
+
+
+@contextmanager
+def _named(service: str, certificate: str) -> Iterator[None]:
+    """Say of a certificate that is refused whose it is, and how another one comes."""
+    try:
+        yield
+    except CertificateError as error:
+        raise CertificateError(
+            error.reason,
+            where=f"the secrets of {service}",
+            expected=error.expected,
+            got=error.got,
+            hint=f"sealift secret set {certificate}; its key likewise",
+        ) from error
 
 
 def _digest(key: bytes, values: Mapping[str, bytes]) -> str:

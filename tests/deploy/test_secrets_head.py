@@ -385,6 +385,25 @@ def test_pairs_are_looked_over_before_a_switch_and_nothing_is_left_open(head: Ma
         check(release(service("new", "NEW")))
 
 
+def test_a_key_of_another_kind_is_no_web_servers(head: Machine) -> None:
+    """Which nginx does not find: it keeps one pair for each algorithm."""
+    wanted = with_openssl(release(tls=True))
+    web = make(Making(Sort.WEB, ("TLS_CERT", "TLS_KEY")), ["localhost"])
+
+    def check(**values: bytes) -> None:
+        head.have(**web | values)
+        head.lay(wanted)
+        secrets_head.check_web(head.place, wanted)
+
+    check()
+    check(TLS_CERT=web["TLS_CERT"] + pair_of("who signed it")["CERT"])
+    with pytest.raises(CertificateError, match="are not a pair") as raised:
+        check(TLS_CERT=pair_of("rsa")["CERT"])
+    assert raised.value.hint == "sealift secret set TLS_CERT; its key likewise"
+    with pytest.raises(CertificateError, match="TLS_KEY cannot be read"):
+        check(TLS_KEY=b"none")
+
+
 def test_a_certificate_that_runs_out_is_told_of(head: Machine, tmp_path: Path) -> None:
     wanted = with_openssl(release(service("idp", "CERT", "KEY", pairs=(PAIR,))))
     files = ("-out", tmp_path / "CERT", "-keyout", tmp_path / "KEY")
