@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sealift.away import AWAY, Group, here
 from sealift.site import Location
 
 COMMANDS = {
@@ -43,13 +44,12 @@ COMMANDS = {
 }
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """A group whose commands live in modules that are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order in which they are used."""
-        del ctx
-        return list(COMMANDS)
+        return [name for name in COMMANDS if name not in AWAY or not here(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command, and return it."""
@@ -68,7 +68,7 @@ class Lazy(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], COMMANDS, 1)
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             ctx.fail(f"There is no command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)

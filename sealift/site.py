@@ -10,6 +10,8 @@ machine that it is on.
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,9 +51,14 @@ class Location:
     config: Path | None = None
     sources: Path | None = None
 
+    @property
+    def head_store(self) -> Path | None:
+        """The store of the head that this machine is; None if it is none."""
+        return None if self.config or os.environ.get(FILE_VARIABLE) else own_store()
+
     def settings(self) -> Settings:
         """Load the settings; on a head those that follow from where this program lies."""
-        store_dir = None if self.config or os.environ.get(FILE_VARIABLE) else own_store()
+        store_dir = self.head_store
         if store_dir is not None:
             return _on_head(store_dir)
         overrides = {"sources": str(self.sources)} if self.sources else {}
@@ -59,7 +66,13 @@ class Location:
 
     @contextmanager
     def open(self) -> Iterator[Site]:
-        """Open the site's store for the time of a command."""
+        """Open the site's store for the time of a command.
+
+        Raises:
+            InputError: this is a head, and the user is not root.
+        """
+        if self.head_store is not None:
+            _check_root()
         settings = self.settings()
         with LocalStore.open(settings.store_dir) as store:
             yield Site(settings, store)
@@ -72,6 +85,14 @@ def own_store() -> Path | None:
         if _is_store_name(here.relative_to(folder).parts[0]):
             return folder
     return None
+
+
+def _check_root() -> None:
+    if os.geteuid() != 0:
+        from store.errors import InputError
+
+        words = shlex.join(["sudo", "sealift", *sys.argv[1:]])
+        raise InputError("a head is for root alone", hint=words)
 
 
 def _on_head(store_dir: Path) -> Settings:
@@ -125,10 +146,10 @@ class Site:
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
         """All recipes, by name."""
-        from builders.loader import load_recipes
-
         if self.on_head:
             return {}
+        from builders.loader import load_recipes
+
         return load_recipes(self.settings.recipes_dir)
 
     @property
@@ -213,13 +234,11 @@ class Site:
         """Return the head that this machine is.
 
         Raises:
-            InputError: another one is meant, or it is not for this user to look at.
+            InputError: another one is meant.
         """
         from deploy.systemd_head import SystemdHead
         from store.errors import InputError
 
-        if os.geteuid() != 0:
-            raise InputError("a head is for root alone", hint="sudo sealift …")
         head = SystemdHead(self.store)
         if name not in (None, HERE, head.name):
             raise InputError(f"this is {head.name}", got=str(name), hint="leave --host out")

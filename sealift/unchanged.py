@@ -24,8 +24,11 @@ def answer(words: Sequence[str]) -> bool:
     command, names = words[:1], words[1:]
     if command != ["build"] or not names or any(name.startswith("-") for name in names):
         return False
+    place = Location()
+    if place.head_store is not None:
+        return False
     wanted = asked(names)
-    with Location().open() as site:
+    with place.open() as site:
         known = recall(site, wanted)
     if known is None:
         return False

@@ -341,11 +341,23 @@ class Database:
             return DiskFullError("the disk is full", where=where, hint="sealift store gc")
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return LockedError("another process keeps writing to the store", where=where)
+        if code in _DENIED and os.geteuid() != 0:
+            return DatabaseError(
+                f"the store's database is closed to this user: {error}",
+                where=where,
+                hint="use the store as the user whose it is",
+            )
         return DatabaseError(
             f"the store's database cannot be used: {error}",
             where=where,
             hint="move it away: the next command makes it anew; then: sealift store verify",
         )
+
+
+_DENIED = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+)
+"""What SQLite answers who may not read or write the files."""
 
 
 def _json(paths: Iterable[StorePath]) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealift import many
+from sealift import away, many
+from sealift.away import Group
 from sealift.options import as_json, host
 from store.errors import InputError, IntegrityError
 
@@ -33,7 +34,7 @@ class DamagedStoreError(IntegrityError):
     slug = "store-damaged"
 
 
-@click.group()
+@click.group(cls=Group)
 def store() -> None:
     """Look after the store: verify, collect, roots, single paths."""
 
@@ -46,9 +47,11 @@ def store() -> None:
 def verify(location: Location, /, host: str | None, *, repair: bool, as_json: bool) -> None:
     """Read every path and compare it with the hash it was registered with."""
     with location.open() as site:
+        if repair and site.on_head:
+            away.refuse("`--repair`: it builds nothing", "sealift store verify")
         if host is not None and _verified_there(site, host, repair=repair, as_json=as_json):
             return
-        report = _verified(site, repair=repair)
+        report, on_head = _verified(site, repair=repair), site.on_head
     if as_json:
         click.echo(json.dumps(_record(report)))
     else:
@@ -58,7 +61,7 @@ def verify(location: Location, /, host: str | None, *, repair: bool, as_json: bo
         raise DamagedStoreError(
             f"{len(report.damaged) + len(report.links)} objects are not what is registered",
             where=str(site.store.store_dir),
-            hint=None if repair else "sealift store verify --repair",
+            hint=None if repair or on_head else "sealift store verify --repair",
         )
 
 

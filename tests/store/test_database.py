@@ -88,6 +88,20 @@ def test_a_writer_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.M
     two.close()
 
 
+@pytest.mark.parametrize(("user", "said"), [(1000, "closed to this user"), (0, "cannot be used")])
+def test_who_may_not_write_is_not_told_to_move_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, said: str
+) -> None:
+    database = Database(_place(tmp_path))
+    denied = sqlite3.OperationalError("attempt to write a readonly database")
+    denied.sqlite_errorcode = sqlite3.SQLITE_READONLY | 1 << 8
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    with pytest.raises(DatabaseError, match=said) as caught, database._errors():
+        raise denied
+    assert ("move it away" in str(caught.value.hint)) is (user == 0)
+    database.close()
+
+
 def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     one, two = Database(_place(tmp_path)), Database(_place(tmp_path))
     with one.writing(durable=False):
