@@ -6,6 +6,7 @@ again with its slug, its facts and its exit code. Pure.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from deploy.events import Event, What
@@ -15,6 +16,11 @@ from store.errors import Error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_COMMAND = re.compile(
+    r"sealift (?:deploy|rollback|status|start|stop|restart|logs|history|diff|gc|store verify)\b"
+    r"(?:(?! or )[^,;:])*"
+)
+"""A command that is typed elsewhere with the head's name."""
 FACTS = ("where", "expected", "got", "hint", "service", "request")
 LAST_CODE = 127
 """The last exit code that says something of its own."""
@@ -59,6 +65,19 @@ def error_from_json(record: Mapping[str, Any]) -> ToldError:
     # Slug and exit code are a class's: one per family everywhere else.
     told: type[ToldError] = type("ToldError", (ToldError,), {**facts, "__doc__": ToldError.__doc__})
     return told(record)
+
+
+def of_head(head: str, record: Mapping[str, Any]) -> ToldError:
+    """Make the error that a head told of, as it is read elsewhere: with the head's name.
+
+    A head speaks of itself without a name, and its hints are meant to be typed there.
+    """
+    error = error_from_json(record)
+    if head not in f"{error.reason} {error.where or ''}":
+        error.where = head if error.where is None else f"{head}: {error.where}"
+    if error.hint is not None and "--host" not in error.hint:
+        error.hint = _COMMAND.sub(lambda found: f"{found[0].rstrip()} --host {head}", error.hint)
+    return error
 
 
 def event_json(event: Event) -> dict[str, str]:
