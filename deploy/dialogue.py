@@ -8,15 +8,17 @@ switched; so closing a session is always safe.
 from __future__ import annotations
 
 import json
+import math
 import queue
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploy.errors import HeadLostError
-from deploy.report import changes_from_json, error_from_json, event_from_json
+from deploy.report import changes_from_json, event_from_json, of_head
 from deploy.ssh_errors import TransportError
 from store.errors import Error
 
@@ -27,17 +29,27 @@ if TYPE_CHECKING:
     from deploy.orders import Order
     from deploy.services import Changes
 
+LOOK = 0.1
+"""Seconds after which a full queue is looked at again."""
 TICK = 1.0
 """Seconds after which a reader that hears nothing looks whether anybody still listens."""
 PREPARE_SECONDS = 300.0
 BACK_SECONDS = 300.0
 """How long a head may take to prepare, and to go back; both start and check services."""
+BACK_TOTAL = 600.0
+"""How long a head may take to go back, however much it says meanwhile."""
 VOUCH_SECONDS = 30.0
 CONFIRM_SECONDS = 30.0
 FAREWELL = 10.0
 """Seconds that a head gets to let go."""
-MOST = 10_000_000
+MOST = 1_000_000
 """Bytes in one line that a head may say."""
+WAITING = 64
+"""Records that wait for whoever asks; a head that says more has to wait."""
+RECORDS = 10_000
+"""What a head may say until the answer comes."""
+STAGE_SECONDS = 1800.0
+"""How long it may take to the answer, however much it says meanwhile."""
 
 
 class Phase(Enum):
@@ -125,9 +137,12 @@ class Session:
         self._first: Callable[[], None] | None = None
         self._channel = channel
         self._observe = observe
-        self._said: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._said: queue.Queue[Mapping[str, Any] | None] = queue.Queue(WAITING)
         self._sending = threading.Lock()
         self._closed = threading.Event()
+        self._parting = False
+        self._until = math.inf
+        """When a head that was asked to go back must have answered."""
         self._listener = threading.Thread(target=self._listen, name=f"listen-{head}", daemon=True)
         self._listener.start()
 
@@ -209,11 +224,13 @@ class Session:
 
     def stop(self) -> None:
         """Ask the head to go back, without waiting; whoever waits for it is told."""
+        self._until = min(self._until, time.monotonic() + BACK_TOTAL)
         with suppress(Error):
             self._send({"do": "back"})
 
     def close(self) -> None:
         """Let go of the head: before the switch it lets go too, after it it goes back."""
+        self._parting = True
         self._channel.end()
         # Until it has let go of its lock, the next command would be refused.
         self._listener.join(FAREWELL)
@@ -228,20 +245,39 @@ class Session:
             raise self._lost(f"the connection broke: {error}") from error
 
     def _await(self, wanted: str, patience: float) -> Mapping[str, Any]:
-        """Return the record that says `wanted`, with no more than `patience` seconds of silence."""
-        while True:
-            try:
-                record = self._said.get(timeout=patience)
-            except queue.Empty:
-                raise self._lost(f"nothing was heard for {patience:.0f} s") from None
+        """Return the record that says `wanted`, with no more than `patience` seconds of silence.
+
+        Nor does a head that talks on and on keep us for ever.
+        """
+        began = time.monotonic()
+        for _ in range(RECORDS):
+            until = min(began + max(STAGE_SECONDS, patience), self._until)
+            record = self._next(patience, until)
             if self._took(record, wanted):
                 return record or {}
+        raise self._lost(f"it says more than {RECORDS} things, and not how it went")
+
+    def _next(self, patience: float, until: float) -> Mapping[str, Any] | None:
+        """Return what the head says next; a session that another thread closes ends the wait."""
+        began = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now >= min(until, self._until):
+                raise self._lost("it speaks, but does not say in time how it went")
+            left = began + patience - now
+            if left <= 0:
+                raise self._lost(f"nothing was heard for {patience:.0f} s")
+            with suppress(queue.Empty):
+                return self._said.get(timeout=min(TICK, left, max(until - now, 0.0)))
+            if self._closed.is_set():
+                raise self._lost("the session was closed")
 
     def _took(self, record: Mapping[str, Any] | None, wanted: str) -> bool:
         """Take one record; tell whether it is the wanted one. Any other end is an error."""
         if record is None:
             # Whoever asks again gets the same answer.
-            self._said.put(None)
+            with suppress(queue.Full):
+                self._said.put_nowait(None)
             raise self._lost("the connection broke")
         said = record.get("say")
         if said == "event":
@@ -255,7 +291,7 @@ class Session:
 
     def _ended(self, record: Mapping[str, Any]) -> Error:
         self.phase = ENDS[record["say"]]
-        self.error = error_from_json(record.get("error") or {})
+        self.error = of_head(self.head, record.get("error") or {})
         return self.error
 
     def _lost(self, reason: str) -> HeadLostError:
@@ -288,12 +324,21 @@ class Session:
                 if record is not None:
                     self.holds = self.holds or record.get("say") not in ENDS
                     self._called()
-                    self._said.put(record)
+                    self._keep(record)
         except (OSError, TransportError):
             pass
         finally:
             self._called()
-            self._said.put(None)
+            self._keep(None)
+
+    def _keep(self, record: Mapping[str, Any] | None) -> None:
+        """Put a record in the queue; whoever parts wants the end alone."""
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                self._said.put(record, timeout=LOOK)
+                return
+            if self._parting and record is not None:
+                return
 
 
 def _record(line: bytes) -> Mapping[str, Any] | None:

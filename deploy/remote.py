@@ -6,6 +6,7 @@ heads do together is for `deploy.rolling`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -20,11 +21,12 @@ from deploy.planning import Load
 from deploy.report import error_from_json
 from store import bootstrap
 from store.errors import Error, InputError
+from store.patience import SENDER, patient
 from store.send import send
-from store.wire import CutError, WireError
+from store.wire import CutError, SilentError, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 FACTS_SECONDS = 60.0
 COMMAND_SECONDS = 300.0
 POLL = 1.0
+MOST_SAID = 1 << 16
+"""Bytes that the shell of a bootstrap may say; it has a word to say."""
 SETTLE_MARGIN = 30.0
 """Seconds beyond its deadline that a lost head gets to have gone back: it looks every ten."""
 
@@ -351,7 +355,10 @@ class RemoteHead:
                     writer=link.writer,
                     observe=observe,
                     dry_run=dry_run,
+                    patience=SENDER,
                 )
+            except SilentError as error:
+                raise self._silent(error) from error
             except CutError:
                 # The connection's own fault, where there is one, says more.
                 link.status()
@@ -362,17 +369,23 @@ class RemoteHead:
         tops = [store.parse(release.tools[AGENT].path)]
         argv = ["sh", "-c", bootstrap.SCRIPT, "bootstrap", str(self.place.store_dir)]
         with self._streams(argv) as link:
-            with suppress(BrokenPipeError):
-                for chunk in bootstrap.stream(store, tops):
-                    link.writer.write(chunk)
-                link.writer.close()
-            said = link.reader.read().decode("utf-8", "replace")
+            try:
+                said = _exchange(link, bootstrap.stream(store, tops)).decode("utf-8", "replace")
+            except SilentError as error:
+                raise self._silent(error) from error
             status = link.status()
             if status:
                 reason = f"the agent cannot be brought to {self.name}"
                 text = (link.stderr.strip() or said.strip())[-400:]
                 raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
         self.facts = replace(self._facts, agent=True)
+
+    def _silent(self, error: SilentError) -> HeadLostError:
+        return HeadLostError(
+            f"{self.name} is silent in the midst of a push: {error.reason}",
+            where=self.name,
+            hint="look what that head does, then run the command again",
+        )
 
     def _unanswered(self, done: Ended) -> HeadError:
         # sudo has a status of its own for what it does not find, and says so as a shell does.
@@ -407,6 +420,24 @@ def agent_of(release: Release) -> str:
             hint="add `sealift: NAME` of a recipe like recipes/tools/agent.yaml to the release",
         )
     return str(tool.executable)
+
+
+def _exchange(link: Data, chunks: Iterable[bytes]) -> bytes:
+    """Write all that it takes, and return what it says in the end.
+
+    Raises:
+        SilentError: it neither takes nor says anything any more.
+    """
+    with patient(link.reader, link.writer, SENDER) as (_, writer), suppress(BrokenPipeError):
+        for chunk in chunks:
+            left = memoryview(chunk)
+            while left:
+                left = left[writer.write(left) :]
+    # Its input ends with the last name of the stream.
+    with suppress(OSError):
+        link.writer.close()
+    with patient(link.reader, io.BytesIO(), SENDER) as (reader, _):
+        return reader.read(MOST_SAID)
 
 
 def _held(store: LocalStore, facts: Facts) -> list[StorePath]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST = 64 << 20
 """Bytes that a command may say before it is taken for one that does not stop."""
-LONGEST_LINE = 16 << 20
+LONGEST_LINE = 4 << 20
 """Bytes in a line of a channel."""
 _CHUNK = 1 << 16
 _CHUNKS = 32

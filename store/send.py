@@ -18,6 +18,7 @@ from store.errors import InputError, IntegrityError
 from store.manifest import File, Manifest, Shared, blobs, describe
 from store.nar import contents, open_file
 from store.path import NotAStorePathError, StorePath
+from store.patience import SENDER, patient
 from store.wire import FORMAT, FormatError, Wire, WireError, texts
 
 if TYPE_CHECKING:
@@ -73,21 +74,24 @@ def send(
     writer: BinaryIO,
     observe: Callable[[Progress], None],
     dry_run: bool = False,
+    patience: float = SENDER,
 ) -> Sent:
     """Bring `tops` and all they refer to into the store at the other end.
 
-    With `dry_run` it ends when the other side has said what it lacks.
+    With `dry_run` it ends when the other side has said what it lacks. After `patience` seconds in
+    which that neither says nor takes anything it is given up.
 
     Raises:
         MissingReferenceError: one of them is not valid here.
         InputError: the other side has its store in another place.
         IntegrityError: a file here is not what its name says.
+        SilentError: the other side was given up; what arrived is kept over there.
         CutError: the connection ended; what arrived is kept over there.
         Error: the other side could not take it, and why.
     """
-    with store.session():
+    with store.session(), patient(reader, writer, patience) as ends:
         try:
-            return _Push(store, Wire(reader, writer), observe).run(tops, dry_run=dry_run)
+            return _Push(store, Wire(*ends), observe).run(tops, dry_run=dry_run)
         except OSError as error:
             raise IntegrityError(
                 f"a path of the store cannot be read: {error.strerror}",

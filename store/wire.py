@@ -21,7 +21,7 @@ from store.frames import WINDOW, FrameError, compress, decompress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 FORMAT: Final = 1
 HEADER_LIMIT: Final = 64 * 1024
@@ -62,6 +62,10 @@ class CutError(Error):
     exit_code = 6
 
 
+class SilentError(CutError):
+    """The other side neither says nor takes anything any more."""
+
+
 class UnwritableError(Error):
     """A file system that does not do what is asked of it."""
 
@@ -74,7 +78,7 @@ class PeerError(Error):
     slug = "push-failed"
 
 
-class _Patient(io.RawIOBase):
+class Patient(io.RawIOBase):
     """A descriptor that is read as it fills, and given up after a long silence."""
 
     def __init__(self, descriptor: int, patience: float) -> None:
@@ -82,13 +86,31 @@ class _Patient(io.RawIOBase):
         self._patience = patience
 
     def readable(self) -> bool:
+        """Tell that it can be read, if it was opened so."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        ready, _, _ = select.select([self._descriptor], [], [], self._patience)
-        if not ready:
-            raise CutError(f"nothing came for {self._patience:.0f} seconds")
+        """Read what is there, and wait for the first of it."""
+        self._wait(select.POLLIN, "nothing came")
         return os.readv(self._descriptor, [buffer])
+
+    def writable(self) -> bool:
+        """Tell that it can be written, if it was opened so."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write some of it, to a descriptor that does not block."""
+        self._wait(select.POLLOUT, "nothing was taken")
+        try:
+            return os.write(self._descriptor, memoryview(data)[:_CHUNK])
+        except BlockingIOError:
+            return 0
+
+    def _wait(self, what: int, else_said: str) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, what)
+        if not poll.poll(self._patience * 1000):
+            raise SilentError(f"{else_said} for {self._patience:g} seconds")
 
 
 class Wire:
@@ -343,7 +365,7 @@ def _buffered(reader: BinaryIO, patience: float | None) -> BinaryIO:
         descriptor = reader.fileno()
     except OSError:
         return reader
-    return io.BufferedReader(_Patient(descriptor, patience), _CHUNK)
+    return io.BufferedReader(Patient(descriptor, patience), _CHUNK)
 
 
 def _framed(data: bytes) -> bytes:

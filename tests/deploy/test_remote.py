@@ -268,6 +268,38 @@ def test_a_halted_push_ends(setting: Setting) -> None:
         head.push(setting.two.source, release, lambda _: None)
 
 
+class Sleeper(Machine):
+    """A machine on which nothing that is begun does anything."""
+
+    @contextmanager
+    def data(self, argv: Sequence[str], *, root: bool = True) -> Iterator[Pipe]:
+        del argv, root
+        pipe = subprocess.PIPE
+        with subprocess.Popen(["sleep", "60"], stdin=pipe, stdout=pipe) as process:
+            streams = (process.stdout, process.stdin)
+            try:
+                yield Pipe(*cast("tuple[BinaryIO, BinaryIO]", streams))
+            finally:
+                process.kill()
+
+
+@pytest.mark.parametrize("agent", [False, True])
+def test_a_head_that_sleeps_is_given_up(
+    setting: Setting,
+    agent: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Be it its shell or its agent; the error names the head."""
+    if agent:
+        setting.push(setting.two.first)
+    setting.machine = Sleeper(setting.two.place)
+    monkeypatch.setattr("deploy.remote.SENDER", 0.05)
+    head, release = setting.head(), setting.release(setting.two.first)
+    head.look(release)
+    with pytest.raises(HeadLostError, match="head1 is silent in the midst of a push"):
+        head.push(setting.two.source, release, lambda _: None)
+
+
 def record(**facts: object) -> bytes:
     return json.dumps(facts).encode() + b"\n"
 
