@@ -40,11 +40,13 @@ def output(name: str, count: int, *, instance: str = "*", since: float = 0.0) ->
     """Return the last lines that one instance of a service printed, or all."""
     # What was printed just now may still be on its way.
     run(("journalctl", "--sync"), env=_ENV, timeout=_TIMEOUT)
-    from_then = (f"--since=@{since:.0f}",) if since else ()
-    ended = run((*_asked(name, count, instance), *from_then), env=_ENV, timeout=_TIMEOUT)
+    # With --since alone, --lines would count from that moment on: the first lines, not the last.
+    last = ("--reverse", *((f"--since=@{since:.0f}",) if since else ()))
+    ended = run((*_asked(name, count, instance), *last), env=_ENV, timeout=_TIMEOUT)
     if ended.status != 0:
         return ()
-    return tuple(line for line in ended.output.splitlines() if line != "-- No entries --")
+    found = tuple(line for line in ended.output.splitlines() if line != "-- No entries --")
+    return found[::-1]
 
 
 def follow(layout: Layout, name: str, count: int) -> Iterator[Line | None]:
