@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from deploy.services import Changes
 
 
+BAD = frozenset({Status.FAILED, Status.CUT})
+"""What became of generations that nobody wants to go back to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a successful change did; `before` is None where nothing ran."""
@@ -169,17 +173,18 @@ def restart(
 
 
 def prune(head: Head, keep: int, *, by: str | None = None) -> tuple[Generation, ...]:
-    """Forget all but the newest `keep` generations; return those that went.
+    """Forget all but the newest `keep` generations; return those that went, oldest first.
 
-    The current one and the newest good one before it always stay. What only the others needed
-    is then garbage to the store's collector.
+    Those that never were healthy go first. The current one and the newest good one before it
+    always stay. What only the others needed is then garbage to the store's collector.
     """
-    with _changing(head, "prune", by, ignore, what=f"all but {keep} generations"):
+    with _changing(head, "gc", by, ignore, what=f"all but {keep} generations"):
         every = head.profile.generations()
         current = head.profile.current()
         back = head.profile.before(current)
         safe = {current, head.profile.left(), None if back is None else back.number}
-        old = [each for each in every[: max(0, len(every) - keep)] if each.number not in safe]
+        ranked = sorted(every, key=lambda each: (each.status in BAD, -each.number))
+        old = sorted(each for each in ranked[keep:] if each.number not in safe)
         for each in old:
             head.profile.remove(each.number)
         return tuple(old)

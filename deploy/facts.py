@@ -29,6 +29,7 @@ say() { printf '%s %s\n' "$1" "$(printf '%s' "$2" | tr '\n' ' ')"; }
 say clock "$(date +%s.%N)"
 say uid "$(id -u)"
 say machine "$(uname -m)"
+say identity "$(cat /etc/machine-id /proc/sys/kernel/random/boot_id 2>/dev/null)"
 if [ -r /etc/os-release ]; then
     while IFS= read -r line; do
         case $line in ID=*|PRETTY_NAME=*) say "os.${line%%=*}" "${line#*=}";; esac
@@ -145,6 +146,8 @@ class Facts:
     holder: str | None
     """Who changes the head just now."""
     taken: tuple[Taken, ...]
+    identity: str = ""
+    """What no other running machine has; empty where nothing tells it."""
     made: tuple[Generation, ...] = ()
     """The generations with what is recorded of them."""
     sealed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -207,9 +210,16 @@ def _facts(said: Mapping[str, list[str]], *, began: float, ended: float) -> Fact
         unfinished=_record(_first(said, "journal")) if "journal" in said else None,
         holder=_holder(_first(said, "lock")) if "lock" in said else None,
         taken=tuple(dict.fromkeys(_taken(each) for each in said.get("taken", ()))),
+        identity=_identity(_first(said, "identity")),
         made=tuple(_made(generations, said.get("record", ()))),
         sealed=dict(_sealed(each) for each in said.get("sealed", ())),
     )
+
+
+def _identity(text: str) -> str:
+    """Return both numbers: a copied machine has the first of its model, containers the second."""
+    words = text.split()
+    return " ".join(words) if len(words) == 2 else ""  # noqa: PLR2004
 
 
 def _first(said: Mapping[str, list[str]], key: str, default: str = "") -> str:

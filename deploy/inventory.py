@@ -27,6 +27,7 @@ DEFAULT = "local"
 LOCAL = "local"
 SSH = "ssh"
 WEB_PORT = 8080
+SSH_PORT = 22
 _REMOTE = ("address", "user", "key", "gateway", "sudo")
 """What is only said of a host that is reached by SSH."""
 _SAID = ("kind", "port", "port_offset", *_REMOTE, "roles", "priority")
@@ -234,12 +235,13 @@ def load(site: Site) -> Inventory:
 
     Raises:
         InputError: names that are none, two sets with the same host, a role, group or gateway
-            that is not there, gateways in a circle.
+            that is not there, gateways in a circle, two hosts at one address.
     """
     said = _by_name(site)
     plain = {name: _host(site, name, each) for name, each in said.items()}
     through = {name: each["gateway"] for name, each in said.items() if each.get("gateway")}
     hosts = {name: _routed(host, plain, through, ()) for name, host in plain.items()}
+    _refuse_twins(site, hosts.values())
     return Inventory(MappingProxyType(hosts), MappingProxyType(_groups(site, hosts)))
 
 
@@ -360,6 +362,20 @@ def _routed(
     if gate.local:
         raise InputError("this machine is no gateway", where=host.name, got=text)
     return replace(host, gateway=_routed(gate, hosts, through, (*seen, host.name)))
+
+
+def _refuse_twins(site: Site, hosts: Iterable[Host]) -> None:
+    """Refuse two names for one machine; behind different gateways an address may be of two."""
+    seen: dict[tuple[str, int, str | None], str] = {}
+    for host in hosts:
+        if host.local:
+            continue
+        gate = None if host.gateway is None else host.gateway.name
+        place = host.address.lower(), host.port or SSH_PORT, gate
+        other = seen.setdefault(place, host.name)
+        if other != host.name:
+            reason = f"{other} and {host.name} have the same address, {host.address}"
+            raise _fault(site, host.name, reason, hint="each head is a machine of its own")
 
 
 def _groups(site: Site, hosts: Iterable[str]) -> dict[str, str]:

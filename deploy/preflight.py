@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from deploy import fit
 from deploy.profile import Status, before
 from store.errors import Error
+from store.receive import SPARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -170,29 +171,29 @@ def _login(_head: str, facts: Facts, _needs: Needs) -> Row:
     )
 
 
-def _disk(_head: str, facts: Facts, needs: Needs) -> Row:
-    wanted = MARGIN * needs.load.size
+def _disk(head: str, facts: Facts, needs: Needs) -> Row:
+    wanted = MARGIN * needs.load.size + SPARE
     answer = f"{_amount(facts.disk)} free, {_amount(wanted)} needed"
     if facts.readonly:
         hint = "mount it writable, or set another store_dir"
         return _row(answer, f"{facts.readonly} cannot be written to", hint)
     if facts.disk < wanted:
-        return _row(answer, f"{_amount(wanted - facts.disk)} are missing", _room(needs))
+        return _row(answer, f"{_amount(wanted - facts.disk)} are missing", _room(head, needs))
     return _row(answer)
 
 
-def _inodes(_head: str, facts: Facts, needs: Needs) -> Row:
+def _inodes(head: str, facts: Facts, needs: Needs) -> Row:
     if facts.inodes is None:
         return _row("as many as needed")
     wanted = MARGIN * needs.load.files + SPARE_INODES
     answer = f"{facts.inodes:,} free" if facts.inodes < 10 * wanted else "plenty"
     if facts.inodes < wanted:
-        return _row(answer, f"{wanted - facts.inodes:,} inodes are missing", _room(needs))
+        return _row(answer, f"{wanted - facts.inodes:,} inodes are missing", _room(head, needs))
     return _row(answer)
 
 
-def _room(needs: Needs) -> str:
-    return f"make room below {needs.store_dir}: sealift gc --keep 2 --host HEAD"
+def _room(head: str, needs: Needs) -> str:
+    return f"make room below {needs.store_dir}: sealift gc --keep 2 --host {head}"
 
 
 def _clock(_head: str, facts: Facts, _needs: Needs) -> Row:
@@ -226,6 +227,25 @@ def _generation(_head: str, facts: Facts, needs: Needs) -> Row:
     wanted = None if needs.release is None else str(needs.release.path)
     same = " (this release)" if facts.path == wanted else ""
     return _row(f"{facts.current}, {short(facts.path)}{same}")
+
+
+def machines(identities: Mapping[str, str]) -> Mapping[str, tuple[Row, ...]]:
+    """Return what speaks against heads, by name, of which two are one machine; else nothing."""
+    known = {name: identity for name, identity in identities.items() if identity}
+    others = {
+        name: [other for other in known if other != name and known[other] == known.get(name)]
+        for name in identities
+    }
+    if not any(others.values()):
+        return {}
+    hint = "give each head its own address in sealift.yaml"
+    rows = {
+        name: _row(f"that of {', '.join(same)}", f"it is the same machine as {same[0]}", hint)
+        if same
+        else _row("its own")
+        for name, same in others.items()
+    }
+    return {name: (replace(row, question="machine"),) for name, row in rows.items()}
 
 
 def short(path: str) -> str:

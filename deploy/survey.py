@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from deploy import planning, preflight, secrets_head
-from deploy.errors import NoGenerationError, UnknownServiceError
+from deploy.errors import NoGenerationError
+from deploy.node_sets import fold
 from deploy.orders import KEEP, STATE
 from deploy.planning import Absent, HeadPlan, Load, Plan
 from deploy.preflight import QUESTIONS, Needs, examine
@@ -20,7 +22,7 @@ from deploy.release import WEB_SERVER, load, parse
 from deploy.ssh_errors import LostError, OverdueError, UnreachableError
 from deploy.team import TeamError
 from deploy.units import chosen
-from store.errors import Error
+from store.errors import Error, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,10 +82,10 @@ def survey(
 
     Raises:
         TeamError: heads cannot be reached, and that is not allowed.
-        UnknownServiceError: the canary is none of the heads.
+        InputError: the canary is none of the heads.
     """
     if wish.canary is not None and wish.canary not in {head.name for head in heads}:
-        raise UnknownServiceError(f"the canary {wish.canary!r} is none of the heads")
+        raise no_canary(wish.canary, [head.name for head in heads])
     absent: tuple[Absent, ...] = ()
     try:
         found = team.each(heads, lambda head: _look(head, wish, begin))
@@ -94,14 +96,28 @@ def survey(
         absent = tuple(map(_absent, error.failures, error.failures.values()))
         found = {name: each for name, each in error.done.items() if isinstance(each, HeadPlan)}
     names = [head.name for head in heads if head.name in found]
+    identities = {head.name: head.facts.identity for head in heads if head.facts is not None}
+    twins = preflight.machines({name: identities.get(name, "") for name in names})
     return Plan(
         action=wish.action,
         release=None if wish.release is None else str(wish.release.path),
-        heads=tuple(found[name] for name in names),
+        heads=tuple(
+            replace(found[name], rows=(*found[name].rows, *twins.get(name, ()))) for name in names
+        ),
         absent=absent,
         canary=wish.canary if wish.canary in names else next(iter(names), None),
         batches=planning.batches(names, wish.canary if wish.canary in names else None, wish.batch),
         deadline=wish.deadline,
+    )
+
+
+def no_canary(name: str, heads: Sequence[str]) -> InputError:
+    """Make the error that a canary is none of the heads, to be raised."""
+    near = get_close_matches(name, heads, 1)
+    return InputError(
+        f"the canary {name!r} is none of the heads",
+        got=f"the heads are {fold(heads)}",
+        hint=f"did you mean {near[0]!r}?" if near else f"--canary {heads[0]}",
     )
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SPARE = 32 * 1024 * 1024
 """Bytes of the file system that a push leaves free."""
 
+MEGABYTE = 1_000_000
 _INODES = 64
 """Inodes that it leaves."""
 
@@ -243,8 +244,8 @@ class _Receiver:
             raise DiskFullError(
                 "the disk has no room for what is to come",
                 where=str(self._store.store_dir),
-                expected=f"{size + SPARE} bytes and {nodes + _INODES} inodes",
-                got=f"{free} bytes and {status.f_favail} inodes",
+                expected=f"{_megabytes(size + SPARE)} and {nodes + _INODES} inodes",
+                got=f"{_megabytes(free)} and {status.f_favail} inodes",
                 hint="sealift gc",
             )
 
@@ -297,3 +298,7 @@ def _parse(name: str) -> StorePath:
 def _own_nodes(manifest: Manifest) -> int:
     """Return how many inodes a tree takes that no other shares: directories and links."""
     return sum(1 for row in manifest.rows if isinstance(row, Enter | Link))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:.1f} MB"

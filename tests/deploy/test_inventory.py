@@ -225,3 +225,33 @@ def test_hops(text: str, found: tuple[str, str | None, int | None]) -> None:
 def test_what_is_no_hop(text: str) -> None:
     with pytest.raises(InputError, match="is no gateway"):
         parse_hop(text)
+
+
+class TestOneAddress:
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"head1": Said(address="10.0.0.1"), "head2": Said(address="10.0.0.1", port=22)},
+            {"head1": Said(address="A.example"), "head2": Said(address="a.example")},
+            {"head[1-2]": Said(address="10.0.0.1")},
+            {"head1": Said(), "other": Said(address="head1")},
+        ],
+    )
+    def test_is_not_of_two_heads(self, said: Mapping[str, Said]) -> None:
+        with pytest.raises(InputError, match="have the same address") as caught:
+            load(Places(said))
+        assert "hosts." in str(caught.value.where)
+
+    def test_may_be_of_two_at_other_ports_or_behind_other_gateways(self) -> None:
+        one = "10.0.0.1"
+        load(Places({"head1": Said(address=one, port=22), "head2": Said(address=one, port=23)}))
+        load(
+            Places(
+                {
+                    "head1": Said(address=one, gateway="gate1"),
+                    "head2": Said(address=one, gateway="gate2"),
+                    "head3": Said(address=one),
+                }
+            )
+        )
+        load(Places({"local": Said(), "head1": Said(address="local")}))

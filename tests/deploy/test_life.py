@@ -22,6 +22,7 @@ from deploy.errors import (
 )
 from deploy.events import Event, What
 from deploy.logs import last_lines
+from deploy.profile import Status
 from deploy.programs import MARK
 from deploy.services import Phase
 from deploy.status import history, status
@@ -353,3 +354,17 @@ def test_prune_keeps_the_way_back(site: Site, pair: tuple[Tiny, Tiny]) -> None:
     assert len(gone - kept) == 1
     assert rollback(head).generation == 1
     assert deploy(head, site.release(pair[1])).generation == 5
+
+
+def test_prune_forgets_first_what_never_was_healthy(site: Site, pair: tuple[Tiny, Tiny]) -> None:
+    head = site.head()
+    for number in range(1, 4):
+        deploy(head, site.release(pair[0].at(f"{number}.0")))
+    for number in range(4, 7):
+        path = site.release(pair[0].at(f"{number}.0"))
+        head.profile.add(number, path, "somebody")
+        head.profile.mark(number, Status.FAILED if number < 6 else Status.CUT)
+    assert [each.number for each in prune(head, 5)] == [4]
+    assert [each.number for each in prune(head, 3)] == [5, 6]
+    assert [each.number for each in history(head)] == [1, 2, 3]
+    assert head.audit.entries()[-1].action == "gc"

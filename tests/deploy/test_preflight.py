@@ -24,6 +24,7 @@ from deploy.preflight import (
     Needs,
     examine,
     fresh,
+    machines,
     refusals,
     secrets,
     target,
@@ -81,7 +82,7 @@ def test_a_head_as_it_should_be_is_refused_nothing() -> None:
         (replace(GOOD, glibc=None), "glibc", "cannot be told"),
         (replace(GOOD, machine="aarch64"), "processor", "aarch64"),
         (replace(GOOD, flags=frozenset({"ssse3"})), "processor", "popcnt"),
-        (replace(GOOD, disk=150_000_000), "disk", "50 MB are missing"),
+        (replace(GOOD, disk=150_000_000), "disk", "84 MB are missing"),
         (replace(GOOD, readonly="/opt"), "disk", "/opt cannot be written to"),
         (replace(GOOD, inodes=1500), "inodes", "500 inodes are missing"),
         (replace(GOOD, skew=SKEW + 5), "clock", "35 s ahead"),
@@ -100,6 +101,50 @@ def test_every_refusal_says_what_to_do() -> None:
     found = refusals(examine("head1", bad, NEEDS))
     assert len(found) == 6
     assert all(each.hint for each in found)
+
+
+def test_a_push_leaves_some_of_the_disk_free() -> None:
+    small = replace(NEEDS, load=Load(1, 500_000, 3))
+    (reason,) = refused(replace(GOOD, disk=20_000_000), small).values()
+    assert reason == "15 MB are missing"
+    (row,) = examine("head1", replace(GOOD, disk=20_000_000), small, ["disk"])
+    assert row.answer == "20 MB free, 35 MB needed"
+    assert row.refusal is not None
+    assert row.refusal.hint.endswith("sealift gc --keep 2 --host head1")
+
+
+def test_two_names_of_one_machine() -> None:
+    assert machines({"head1": "a 1", "head2": "b 1", "head3": ""}) == {}
+    assert machines({"head1": "", "head2": ""}) == {}
+    found = machines({"head1": "a 1", "head2": "b 1", "head3": "b 1"})
+    assert {name: row.answer for name, (row,) in found.items()} == {
+        "head1": "its own",
+        "head2": "that of head3",
+        "head3": "that of head2",
+    }
+    assert [each.reason for name in found for each in refusals(found[name])] == [
+        "it is the same machine as head3",
+        "it is the same machine as head2",
+    ]
+
+
+def test_a_machine_is_known_by_two_numbers() -> None:
+    done = subprocess.run(
+        ["sh", "-s", "--", *ask("/opt/x/store", "/opt/x/var", "", [])],
+        input=head_facts.SCRIPT.encode(),
+        capture_output=True,
+        check=True,
+    )
+    text = done.stdout.decode()
+    (line,) = (each for each in text.splitlines() if each.startswith("identity "))
+    now = time.time()
+    words = line.split()[1:]
+    assert parse(text, began=now, ended=now).identity == (" ".join(words) if words[1:] else "")
+    # A container has no machine id before its first boot; then nothing can be told.
+    alone = text.replace(line, "identity 52d4bc6e-8ff5-4d36-b0d5-3a9c2d1e0f00")
+    assert parse(alone, began=now, ended=now).identity == ""
+    both = text.replace(line, "identity 11 52d4")
+    assert parse(both, began=now, ended=now).identity == "11 52d4"
 
 
 def test_what_is_no_refusal() -> None:

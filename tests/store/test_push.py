@@ -358,6 +358,8 @@ def test_a_head_without_room_says_so_before_anything_is_sent(
                 push(site.source, head, [site.first])
             assert caught.value.where == str(head.store_dir)
             assert "inodes" in (caught.value.got or "")
+            assert " MB and " in (caught.value.expected or "")
+            assert " MB and " in (caught.value.got or "")
             assert head.paths() == []
             assert sorted(each.name for each in head.store_dir.iterdir()) == [".links"]
     finally:
