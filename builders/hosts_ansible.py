@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builders.fields import RecipeError, mapping, place
-from builders.hosts_facts import Facts
+from builders.hosts_facts import Facts, note, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,15 +164,17 @@ def _each(match: re.Match[str]) -> Iterator[str]:
 def _result(groups: dict[str, _Group]) -> _Result:
     hosts: dict[str, Facts] = {}
     notes: list[str] = []
-    renamed: dict[str, str] = {}
+    called: dict[str, str] = {}
     for group in groups.values():
         for host in group.hosts:
-            renamed.setdefault(host, host.replace("_", "-"))
-    for host, name in renamed.items():
+            called.setdefault(host, renamed(host))
+    for host, name in called.items():
+        if name in hosts:
+            raise RecipeError(f"two hosts would be called {name}", got=host)
         variables = _variables(host, groups)
         hosts[name] = _facts(host, name, variables, notes)
     members = {
-        name: tuple(dict.fromkeys(renamed[host] for host in _members(name, groups, ())))
+        name: tuple(dict.fromkeys(called[host] for host in _members(name, groups, ())))
         for name in groups
         if name not in (_ALL, _UNGROUPED)
     }
@@ -214,7 +216,7 @@ def _facts(host: str, name: str, variables: Mapping[str, str], notes: list[str])
         if _SECRET.match(key)
     ]
     if name != host:
-        notes.append(f"the name {host}: names have no underscore; it is {name} now")
+        notes.append(note(host))
     jump = _JUMP.search(" ".join(variables[key] for key in _ARGUMENTS if key in variables))
     port = said.get("port", "")
     return Facts(

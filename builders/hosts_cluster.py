@@ -5,10 +5,11 @@ Much else stands in such a file, passwords too; none of it is looked at.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builders.fields import fail, integer, mapping, sequence, text
-from builders.hosts_facts import Facts
+from builders.hosts_facts import Facts, note, renamed
 
 if TYPE_CHECKING:
     from builders.fields import Node
@@ -44,20 +45,24 @@ def read(node: Node) -> tuple[dict[str, Facts], dict[str, tuple[str, ...]], list
     said = _nodes(node)
     hosts: dict[str, Facts] = {}
     groups: dict[str, list[str]] = {HEADS: [], COMPUTE: []}
+    notes = _notes(said)
     for key in (*CONTROLLERS, *NODES):
         for entry in _entries(said.get(key)):
             values = mapping(entry)
-            name = _word(values, _NAME)
-            if name is None:
+            own = _word(values, _NAME)
+            if own is None:
                 raise fail(entry, "a host without a name", expected="hostname: …")
+            name = renamed(own)
+            notes += [note(own)] if name != own else []
             if name in hosts:
                 raise fail(entry, f"host {name!r} is there twice")
             head = key in CONTROLLERS
             services = _services(values.get("services"))
-            hosts[name] = _facts(values, platform=head and services.get(WEB, True))
+            found = _facts(values, platform=head and services.get(WEB, True))
+            hosts[name] = replace(found, address=found.address or own) if name != own else found
             for group in _groups(values, services, head=head):
                 groups.setdefault(group, []).append(name)
-    return hosts, {name: tuple(members) for name, members in groups.items()}, _notes(said)
+    return hosts, {name: tuple(members) for name, members in groups.items()}, notes
 
 
 def _nodes(node: Node) -> dict[str, Node]:

@@ -20,3 +20,13 @@ class Facts:
     priority: int | None = None
     sudo: str | None = None
     platform: bool = True
+
+
+def renamed(name: str) -> str:
+    """Return what a host is called here, where names have no underscore."""
+    return name.replace("_", "-")
+
+
+def note(name: str) -> str:
+    """Say that a host has another name here; for one of which `renamed` is not the same."""
+    return f"the name {name}: names have no underscore; it is {renamed(name)} now"

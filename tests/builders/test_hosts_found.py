@@ -226,3 +226,26 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_bytes(b"\xff\xfe")
     with pytest.raises(RecipeError, match="not UTF-8"):
         read(tmp_path / "hosts")
+
+
+UNDERSCORES = {
+    "cluster.yaml": "compute_nodes: [{hostname: a_b}, {hostname: c_d, ip: 10.0.0.1}]",
+    "hosts.ini": "a_b\nc_d ansible_host=10.0.0.1",
+}
+
+
+@pytest.mark.parametrize("name", UNDERSCORES)
+def test_a_name_with_an_underscore_gets_another_and_keeps_its_address(
+    tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(UNDERSCORES[name])
+    found = read(file)
+    assert {host: each.address for host, each in found.hosts.items()} == {
+        "a-b": "a_b",
+        "c-d": "10.0.0.1",
+    }
+    assert "the name a_b: names have no underscore; it is a-b now" in found.notes
+    file.write_text(UNDERSCORES[name].replace("c_d", "a-b"))
+    with pytest.raises(RecipeError, match="a-b"):
+        read(file)
