@@ -130,6 +130,8 @@ def load_identities(files: Iterable[Path]) -> list[Any]:
             "there is no private key here that secrets can be decrypted with",
             where=", ".join(str(file) for file in looked) or None,
             expected="an ed25519 or RSA key of SSH without a passphrase, or a key of age",
+            hint="on a head: ssh-keygen -A, trust it anew, and sealift secret rekey; elsewhere "
+            "name the site's recovery key",
         )
     return found
 

@@ -51,7 +51,7 @@ class Standing:
     """Who can read one secret, of those who should.
 
     `strangers` counts readers that are no recipient now: keys that were replaced, hosts that are
-    gone.
+    gone. `unrecovered` counts the site's recovery keys that cannot read it.
     """
 
     name: str
@@ -59,11 +59,12 @@ class Standing:
     lacking: tuple[str, ...]
     strangers: int
     recovery: bool
+    unrecovered: int = 0
 
     @property
     def right(self) -> bool:
         """Whether just the recipients can read it."""
-        return not self.lacking and not self.strangers
+        return not (self.lacking or self.strangers or self.unrecovered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +181,15 @@ def stand(name: str, readers: seal.Readers, recipients: Recipients) -> Standing:
     tags = {host: seal.tag(key) for host, key in recipients.hosts.items()}
     native = [key for key in recipients.recovery if key.startswith("age1")]
     known = {seal.tag(key) for key in recipients.recovery if key not in native}
+    unrecovered = len(known - readers.tags) + max(0, len(native) - readers.native)
     return Standing(
         name=name,
         hosts=tuple(sorted(host for host in tags if tags[host] in readers.tags)),
         lacking=tuple(sorted(host for host in tags if tags[host] not in readers.tags)),
         strangers=len(readers.tags - known - set(tags.values()))
         + max(0, readers.native - len(native)),
-        recovery=known <= readers.tags
-        and readers.native >= len(native)
-        and bool(recipients.recovery),
+        recovery=bool(recipients.recovery) and not unrecovered,
+        unrecovered=unrecovered,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pyrage
 import pytest
 
 from deploy import seal
@@ -102,6 +104,20 @@ def test_standing_says_who_reads_it_and_who_should(vault: Vault, keys: dict[str,
 
     without = vault.standing("DB", recipients(keys, "head1", "head2"))
     assert (without.strangers, without.recovery) == (1, False)
+
+
+def test_a_new_recovery_key_is_one_to_seal_for(vault: Vault, keys: dict[str, Pair]) -> None:
+    """Of SSH or of age's own: what it cannot read is to be sealed again."""
+    native = str(pyrage.x25519.Identity.generate().to_public())
+    before = recipients(keys, "head1", recovery=("recovery",))
+    vault.put("DB", b"x", before)
+    assert vault.standing("DB", before).right
+    for more in (keys["recovery2"].public, native):
+        now = replace(before, recovery=(*before.recovery, more))
+        standing = vault.standing("DB", now)
+        assert (standing.unrecovered, standing.recovery, standing.right) == (1, False, False)
+        vault.put("NEW", b"x", now)
+        assert vault.standing("NEW", now).right
 
 
 def test_a_host_with_a_new_key_is_lacking(vault: Vault, keys: dict[str, Pair]) -> None:
