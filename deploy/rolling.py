@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from deploy.dialogue import Healthy, Session
     from deploy.planning import Plan
     from deploy.survey import Wish
-    from store.send import Progress
+    from store.send import Progress, Sent
 
     Tell = Callable[[str, Event], None]
 
@@ -191,9 +191,7 @@ class Rolling:
                 # It starts while the push is under way, and waits for its order.
                 head.open(self._agent(head), self._observer(head))
             sent = head.push(self.wish.store, release, self._progress(head))
-            amount = f"{len(sent.paths)} paths, {_amount(sent.wire)}"
-            told = f"{amount} in {sent.seconds:.1f} s"
-            self.tell(head.name, Event(What.PUSHED, head.name, told))
+            self.tell(head.name, Event(What.PUSHED, head.name, _sent(sent)))
 
         self._each(self._active, push, together=True)
 
@@ -204,9 +202,9 @@ class Rolling:
         def tell(progress: Progress) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last >= 1:
+            if now - last >= 1 and progress.total:
                 last = now
-                amount = f"{_amount(progress.done)} of {_amount(progress.total)}"
+                amount = f"{_amount(progress.done)} of {_amount(progress.total)} unpacked"
                 self.tell(head.name, Event(What.SENDING, head.name, amount))
 
         return tell
@@ -301,9 +299,11 @@ class Rolling:
 
     def _go_back(self) -> None:
         """Let every head that was touched go back, and the others go."""
-        self.tell("", Event(What.REVERTING, "every head"))
+        touched = self._touched()
+        if touched:
+            self.tell("", Event(What.REVERTING, fold(head.name for head in touched)))
         self._let_go()
-        self._each(self._touched(), self._one_back, through=True)
+        self._each(touched, self._one_back, through=True)
         bad = (Kind.STRANDED, Kind.UNKNOWN, Kind.KEPT)
         if any(end.kind in bad for end in self._ends().values()):
             raise HeadError("not every head went back")
@@ -404,6 +404,14 @@ def _agree_on(targets: Mapping[str, str | None]) -> None:
             got="; ".join(told),
             hint="sealift rollback --host HEAD, one after the other",
         )
+
+
+def _sent(sent: Sent) -> str:
+    """Say what a push moved; nothing of one that had nothing to move."""
+    if not sent.paths:
+        return ""
+    new = f"{len(sent.paths)} paths, of them {_amount(sent.raw)} in files that it had not"
+    return f"{new}: {_amount(sent.wire)} packed, in {sent.seconds:.1f} s"
 
 
 def _amount(size: int) -> str:

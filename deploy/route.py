@@ -208,7 +208,7 @@ def _hop(host: Host, said: Mapping[str, list[str]]) -> Hop:
 
 def _there(key: Path, name: str) -> Path:
     if not key.is_file():
-        raise InputError("the key is not there", where=f"hosts.{name}", got=str(key))
+        raise InputError(f"the private key {key} is not there", where=f"hosts.{name}")
     return key
 
 

@@ -83,8 +83,12 @@ def _run(words: list[str]) -> int:
         return error.exit_code
     except Exit as ended:
         return ended.exit_code
-    except Abort:
-        return _interrupted()
+    except Abort as ended:
+        # Click makes one of Ctrl-C; without it, somebody was asked and did not agree.
+        if isinstance(ended.__cause__, KeyboardInterrupt | EOFError):
+            return _interrupted()
+        sys.stderr.write("nothing was done\n")
+        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

@@ -102,11 +102,18 @@ def release(site: Site, named: str | None) -> Release:
 def wish(
     site: Site, hosts: Sequence[Host], wanted: Release | None, options: Mapping[str, Any]
 ) -> Wish:
-    """Return what is wanted of the heads; `options` are fields of `deploy.survey.Wish`."""
-    from deploy.survey import Wish
+    """Return what is wanted of the heads; `options` are fields of `deploy.survey.Wish`.
+
+    Raises:
+        InputError: the canary is none of the heads.
+    """
+    from deploy.survey import Wish, no_canary
     from sealift.keyring import sealed
 
     said = {name: value for name, value in options.items() if value is not None}
+    canary, names = said.get("canary"), [host.name for host in hosts]
+    if canary is not None and canary not in names:
+        raise no_canary(canary, names)
     settings = site.settings
     return Wish(
         store=site.store,

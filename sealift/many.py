@@ -56,6 +56,30 @@ def everywhere(
     raise_lost(lost, heads)
 
 
+def in_turn(
+    site: Site, heads: Sequence[RemoteHead], words: Sequence[str], *, as_json: bool
+) -> None:
+    """Run a command on one head after the other, and on none after one that failed.
+
+    Raises:
+        Error: of the head that failed; which were not asked any more is said before.
+    """
+    for number, head in enumerate(heads, start=1):
+        try:
+            everywhere(site, [head], words, as_json=as_json)
+        except Error:
+            for each in heads[number:]:
+                _show_skipped(each.name, words[0], as_json=as_json)
+            raise
+
+
+def _show_skipped(head: str, action: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"head": head, "event": "skipped"}))
+    else:
+        say(f"{head}: no {action}, because the one before failed", err=True)
+
+
 def show_event(head: str, record: dict[str, Any], *, as_json: bool) -> None:
     """Show one thing that happened on a head."""
     if as_json:

@@ -85,7 +85,8 @@ def _load(load: Load) -> str:
     if not load.paths:
         return "nothing"
     first = ", the agent first" if load.bootstrap else ""
-    return f"{load.paths} paths, at most {load.size / MEGABYTE:.1f} MB{first}"
+    size = f"{load.size / MEGABYTE:.1f} MB unpacked"
+    return f"{load.paths} paths, at most {size}: less the files that it has, and packed{first}"
 
 
 def _steps(plan: Plan) -> Iterator[str]:

@@ -100,6 +100,7 @@ def deploy(
             found = fleet.release(site, release)
             _roll(site, hosts, found, wanted, yes=yes, as_json=as_json)
             return
+        _check_alone(wanted)
         head = site.head(host)
         path = site.store.real(site.path(release or site.release()))
         _ask(f"Deploy {path.name} to {head.name}?", yes=yes)
@@ -139,6 +140,7 @@ def rollback(
         if hosts is not None:
             _roll(site, hosts, None, {"to": to, **wanted}, yes=yes, as_json=as_json)
             return
+        _check_alone(wanted)
         head = site.head(host)
         _ask(f"Roll {head.name} back?", yes=yes)
         outcome = back(head, to, observe=telling(as_json=as_json))
@@ -169,11 +171,22 @@ def telling_of(*, as_json: bool) -> Callable[[str, Event], None]:
             record = {"event": event.what.value, "name": event.name, "detail": event.detail}
             click.echo(json.dumps({"head": head or None, **record}))
             return
+        if _is_noise(event):
+            return
         about = "" if event.name == head else event.name
         line = f"{head or 'all':<10} {event.what.value:<10} {about:<26} {event.detail}"
         say(line, err=True)
 
     return tell
+
+
+def _is_noise(event: Event) -> bool:
+    """Tell whether people learn nothing from it: amounts on the way where no line is redrawn."""
+    from deploy.events import What
+
+    if event.what is What.SENDING:
+        return not sys.stderr.isatty()
+    return event.what is What.PUSHED and not event.detail
 
 
 def _roll(
@@ -186,6 +199,7 @@ def _roll(
     as_json: bool,
 ) -> None:
     """Change several heads, or one that is another machine."""
+    from deploy.errors import FleetRefusedError
     from deploy.node_sets import fold
     from sealift import fleet
 
@@ -197,14 +211,21 @@ def _roll(
     def show(plan: Plan) -> None:
         _show(plan, as_json=as_json, err=True)
 
+    answers: list[bool] = []
+
+    def agree() -> bool:
+        answers.append(_agreed(question, yes=yes))
+        return answers[-1]
+
     with fleet.reaching(site.settings, hosts) as heads:
-        outcome = fleet.roll(
-            heads,
-            wish,
-            show=show,
-            agree=lambda: _agreed(question, yes=yes),
-            tell=telling_of(as_json=as_json),
-        )
+        try:
+            outcome = fleet.roll(
+                heads, wish, show=show, agree=agree, tell=telling_of(as_json=as_json)
+            )
+        except FleetRefusedError as error:
+            if answers == [False]:
+                raise click.Abort from error
+            raise
         urls = {head.name: head.url for head in heads}
     _rolled(outcome, urls, as_json=as_json)
 
@@ -223,7 +244,11 @@ def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
     """Say what each head did; where they did the same, once."""
     from sealift.fold import fold
 
-    done = {name: _touched(each.changes) for name, each in outcome.healthy.items()}
+    pages = {
+        each.head: [f"{step.service} (pages)" for step in each.steps if step.action == "show"]
+        for each in outcome.plan.heads
+    }
+    done = {name: _touched(each.changes, pages[name]) for name, each in outcome.healthy.items()}
     if as_json:
         heads = {
             name: {
@@ -253,10 +278,10 @@ def _rolled(outcome: Rolled, urls: dict[str, str], *, as_json: bool) -> None:
             say(url)
 
 
-def _touched(changes: Any) -> str:  # noqa: ANN401 - deploy.services.Changes, loaded late
+def _touched(changes: Any, pages: Sequence[str] = ()) -> str:  # noqa: ANN401 - deploy.services.Changes, loaded late
     touched = (*changes.started, *changes.restarted, *changes.stopped)
     reloaded = tuple(f"{name} (reloaded)" for name in changes.reloaded)
-    return ", ".join((*touched, *reloaded)) or "nothing had to be restarted"
+    return ", ".join((*touched, *reloaded, *pages)) or "nothing had to be restarted"
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
@@ -268,6 +293,19 @@ def _agreed(question: str, *, yes: bool) -> bool:
         return click.confirm(question, err=True)
     except click.Abort:
         return False
+
+
+def _check_alone(wanted: dict[str, Any]) -> None:
+    """Refuse what is said of other heads where there is just this machine.
+
+    Raises:
+        InputError: it was said.
+    """
+    for name, value in wanted.items():
+        if value not in (None, False):
+            option = f"--{name.replace('_', '-')}"
+            reason = f"{option} is for heads that are reached by SSH, and this is one machine"
+            raise InputError(reason, hint=f"without {option}")
 
 
 def _check_somebody_is_here() -> None:

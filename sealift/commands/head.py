@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,16 @@ from sealift.options import as_json, host
 from sealift.shown import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from deploy.journal import Intent
     from deploy.profile import Generation
     from deploy.remote import RemoteHead
     from deploy.status import HeadStatus
     from sealift.site import Location, Site
+
+INTERRUPTED = 130
+"""The exit code that shells give to what ends by Ctrl-C."""
 
 names = click.argument("names", nargs=-1, shell_complete=service_names)
 
@@ -183,8 +187,7 @@ def restart(
     from deploy.activate import restart as again
 
     with location.open() as site, many.there(site, host) as heads:
-        for head in heads or ():
-            many.everywhere(site, [head], ["restart", *names], as_json=as_json)
+        many.in_turn(site, heads, ["restart", *names], as_json=as_json)
         if not heads:
             again(site.head(host), names, observe=telling(as_json=as_json))
 
@@ -192,7 +195,14 @@ def restart(
 @click.command()
 @click.argument("name", shell_complete=service_names)
 @click.option("--follow", "-f", is_flag=True, help="Go on as lines come.")
-@click.option("--lines", "-n", default=40, show_default=True, help="How many of each log.")
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(min=0),
+    default=40,
+    show_default=True,
+    help="How many of each log.",
+)
 @host
 @as_json
 @click.pass_obj
@@ -212,13 +222,27 @@ def logs(
     with location.open() as site, many.there(site, host) as heads:
         if heads:
             words = ["logs", name, "-n", str(lines), *(["-f"] if follow else [])]
-            many.logs(heads, words, as_json=as_json)
+            with _until_ctrl_c(follow=follow):
+                many.logs(heads, words, as_json=as_json)
             return
         head = site.head(host)
         known_service(head, name)
-        for line in head.follow(name, lines) if follow else head.lines(name, lines):
-            if line is not None:
-                many.show_line(None, {"file": line.file.name, "text": line.text}, as_json=as_json)
+        with _until_ctrl_c(follow=follow):
+            for line in head.follow(name, lines) if follow else head.lines(name, lines):
+                if line is not None:
+                    record = {"file": line.file.name, "text": line.text}
+                    many.show_line(None, record, as_json=as_json)
+
+
+@contextmanager
+def _until_ctrl_c(*, follow: bool) -> Iterator[None]:
+    """End quietly by Ctrl-C what has no other end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 @click.command()

@@ -80,7 +80,7 @@ def generate(
     Values are random; certificates are signed by their own keys, that of the web server with the
     names and addresses of all heads. A name that the release does not know becomes a random value.
     """
-    from deploy.making import make, to_bring, wanted
+    from deploy.making import check_reached, make, to_bring, wanted
     from sealift import keyring
     from sealift.secret_rows import built
 
@@ -94,7 +94,7 @@ def generate(
     have = vault.names()
     makings = wanted(release, names, have, replace=replace)
     reached = [
-        *also,
+        *map(check_reached, also),
         *(word for host in keyring.readers(settings) for word in (host.name, host.address)),
     ]
     made = [value for each in makings for value in make(each, reached).items()]
@@ -170,6 +170,7 @@ def rekey(
     Needed when a head is new, is gone, or has another host key. This machine cannot read secrets:
     a head that can does it, and gives back what it sealed; or a private key that is named here.
     """
+    from deploy import inventory
     from deploy.seal import load_identities
     from sealift import keyring
     from sealift.through import reseal
@@ -178,6 +179,8 @@ def rekey(
         raise click.UsageError("give --identity or --through, not both")
 
     settings = location.settings()
+    if through is not None:
+        inventory.load(settings).select(through)
     vault, recipients = keyring.vault(settings), keyring.recipients(settings)
     stale = [
         name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from deploy.trust import Finding
     from sealift.site import Location
+
+
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @click.command()
@@ -53,6 +57,7 @@ def trust(
     from deploy.transport import host_keys
     from sealift.hosts import ssh
 
+    _check_spelling(fingerprints)
     settings = location.settings()
     using, file = ssh(settings), settings.known_hosts
     meant = [host for host in load(settings).select(hosts) if not host.local]
@@ -66,6 +71,21 @@ def trust(
         _confirm(found, fingerprints, yes=yes)
         trusting.accept(file, found)
         _done(found, file)
+
+
+def _check_spelling(fingerprints: tuple[str, ...]) -> None:
+    """Refuse what is no fingerprint before any host is asked.
+
+    Raises:
+        InputError: one is none.
+    """
+    for each in fingerprints:
+        if not _FINGERPRINT.fullmatch(each):
+            raise InputError(
+                f"{each!r} is no fingerprint",
+                expected="SHA256: and 43 letters, digits, + or /",
+                hint="on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+            )
 
 
 def _show(found: list[Finding], *, as_json: bool) -> None:
@@ -83,8 +103,10 @@ def _confirm(found: list[Finding], fingerprints: tuple[str, ...], *, yes: bool) 
     """Have the keys that are not pinned confirmed.
 
     Raises:
-        InputError: nobody is there to ask, or a host has none of the keys that were named.
+        InputError: nobody is there to ask.
+        HostKeyError: a host has none of the keys that were named.
     """
+    from deploy.ssh_errors import HostKeyError
     from deploy.trust import State, spell
 
     fresh = [each for each in found if each.state is not State.KNOWN]
@@ -92,8 +114,12 @@ def _confirm(found: list[Finding], fingerprints: tuple[str, ...], *, yes: bool) 
         for each in fresh:
             if not {key.fingerprint for key in each.keys} & set(fingerprints):
                 expected, got = ", ".join(fingerprints), spell(each.keys)
-                raise InputError(
-                    "the host has another key", where=each.name, expected=expected, got=got
+                raise HostKeyError(
+                    "the host has another key",
+                    where=each.name,
+                    expected=expected,
+                    got=got,
+                    hint="look at the host's console which is right; nothing was pinned",
                 )
         return
     if not fresh or yes:

@@ -20,10 +20,11 @@ from deploy.errors import (
     FleetRevertedError,
 )
 from deploy.planning import Load, Plan
-from deploy.rolling import Outcome, Rolling
+from deploy.rolling import Outcome, Rolling, _sent
 from deploy.survey import Wish
 from sealift import plan_view
 from store.local import LocalStore
+from store.path import StorePath
 from store.send import Sent
 from tests.deploy.agents import NEW, OLD, RELEASE, FakeHead
 
@@ -41,10 +42,12 @@ class Quiet:
     def __init__(self) -> None:
         self.plans: list[Plan] = []
         self.events: list[tuple[str, str]] = []
+        self.names: list[tuple[str, str]] = []
         self.at: dict[str, Callable[[], None]] = {}
 
     def tell(self, head: str, event: Event) -> None:
         self.events.append((head, event.what.value))
+        self.names.append((event.what.value, event.name))
 
 
 @pytest.fixture
@@ -138,6 +141,21 @@ def test_a_sick_canary_touches_no_other_head(store: LocalStore) -> None:
     with pytest.raises(FleetRevertedError):
         roll(heads, store)
     assert not any("switch" in head.words for head in heads[1:])
+
+
+def test_only_what_was_touched_is_said_to_go_back(store: LocalStore) -> None:
+    heads, looks = three(), Quiet()
+    heads[1].fails = "switch"
+    with pytest.raises(FleetRevertedError):
+        roll(heads, store, looks, batch=1)
+    assert [name for what, name in looks.names if what == "reverting"] == ["head1"]
+
+
+def test_a_push_says_what_its_amounts_are() -> None:
+    some = Sent((StorePath("a" * 32, "x"),), 3, 543_700_000, 193_400_000, 0, 2.0)
+    told = "1 paths, of them 543.7 MB in files that it had not: 193.4 MB packed, in 2.0 s"
+    assert _sent(some) == told
+    assert _sent(_SENT) == ""
 
 
 def test_a_head_that_falls_over_while_others_switch_takes_all_back(store: LocalStore) -> None:

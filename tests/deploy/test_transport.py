@@ -464,7 +464,7 @@ class TestLoggingIn:
         assert USER in caught.value.reason
 
     def test_a_key_that_is_not_there(self, known: Ssh, server: Server, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="the key is not there"):
+        with pytest.raises(InputError, match=r"the private key .* is not there"):
             connect(server.host(key=tmp_path / "none"), known)
 
     def test_a_file_that_is_no_key(self, known: Ssh, server: Server, tmp_path: Path) -> None:

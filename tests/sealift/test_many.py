@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
+from deploy.events import Event, What
+from deploy.services import Changes
 from deploy.ssh_errors import UnreachableError
-from sealift import fleet, head_view
+from sealift import fleet, head_view, many
+from sealift.commands import deploy as deploy_commands
+from sealift.commands import head as head_commands
 from sealift.fold import fold, line, sheets
 from sealift.site import Location
 from store.errors import InputError
@@ -88,6 +93,60 @@ def chosen(tmp_path: Path, hosts: str, wanted: str | None) -> list[str] | None:
     with Location(config=file).open() as site:
         found = fleet.chosen(site, wanted)
     return None if found is None else [host.name for host in found]
+
+
+class Asked:
+    """A head that is asked, and does it or cannot be reached."""
+
+    def __init__(self, name: str, *, up: bool = True) -> None:
+        self.name = name
+        self.up = up
+        self.asked = 0
+
+    def ask(self, *_: str) -> tuple[dict[str, str], ...]:
+        self.asked += 1
+        if not self.up:
+            raise UnreachableError("it does not answer", where=self.name)
+        return ({"event": "started", "name": "api"},)
+
+
+def test_heads_after_one_that_failed_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "sealift.yaml"
+    file.write_text(f"store_dir: {tmp_path}/store\n")
+    heads: Any = [Asked("head1"), Asked("head2", up=False), Asked("head3"), Asked("head4")]
+    with Location(config=file).open() as site, pytest.raises(UnreachableError):
+        many.in_turn(site, heads, ["restart"], as_json=False)
+    assert [head.asked for head in heads] == [1, 1, 0, 0]
+    said = capsys.readouterr().err
+    assert "head3: no restart, because the one before failed" in said
+    assert "head4: no restart" in said
+
+
+@pytest.mark.parametrize(
+    ("follow", "kind"), [(True, click.exceptions.Exit), (False, KeyboardInterrupt)]
+)
+def test_ctrl_c_is_how_following_ends(*, follow: bool, kind: type[BaseException]) -> None:
+    with pytest.raises(kind), head_commands._until_ctrl_c(follow=follow):
+        raise KeyboardInterrupt
+
+
+def test_amounts_on_the_way_are_for_terminals_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = deploy_commands.telling_of(as_json=False)
+    tell("head1", Event(What.SENDING, "head1", "1 MB of 2 MB"))
+    tell("head1", Event(What.PUSHED, "head1", ""))
+    assert capsys.readouterr().err == ""
+    tell("head1", Event(What.PUSHED, "head1", "3 paths"))
+    assert "3 paths" in capsys.readouterr().err
+    deploy_commands.telling_of(as_json=True)("head1", Event(What.PUSHED, "head1", ""))
+    assert '"pushed"' in capsys.readouterr().out
+
+
+def test_pages_are_among_what_was_done() -> None:
+    changes = Changes(restarted=("api",))
+    assert deploy_commands._touched(changes, ["dashboard (pages)"]) == "api, dashboard (pages)"
+    assert deploy_commands._touched(Changes()) == "nothing had to be restarted"
 
 
 HEADS = "{'head[1-3]': {address: 'host-{name}'}}"

@@ -65,6 +65,41 @@ def test_in_a_folder_that_was_deleted(folder: Folder) -> None:
 
 
 @pytest.fixture
+def heads(folder: Folder) -> Folder:
+    """A site with heads that nobody reaches."""
+    with (folder.root / "sealift.yaml").open("a") as file:
+        file.write("hosts:\n  head[1-3]: {address: '{name}.invalid'}\n")
+    return folder
+
+
+def test_a_canary_that_is_none_of_the_heads(heads: Folder) -> None:
+    done = heads.run("rollback", "--host", "head[1-3]", "--canary", "head9", "--yes")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the canary 'head9' is none of the heads  [bad-input]")
+    assert "did you mean 'head3'?" in done.stderr
+
+
+@pytest.mark.parametrize("option", [["--canary", "head2"], ["--batch", "2"], ["--allow-missing"]])
+def test_what_is_for_several_heads_is_not_ignored_on_one(folder: Folder, option: list[str]) -> None:
+    done = folder.run("rollback", *option, "--yes")
+    assert done.returncode == 2
+    assert f"{option[0]} is for heads that are reached by SSH" in done.stderr
+
+
+def test_a_head_to_seal_through_that_is_none(heads: Folder) -> None:
+    done = heads.run("secret", "rekey", "--through", "head9")
+    assert done.returncode == 2
+    assert "head9" in done.stderr
+    assert "did you mean" in done.stderr
+
+
+def test_fewer_lines_than_none(folder: Folder) -> None:
+    done = folder.run("logs", "api", "-n", "-5")
+    assert done.returncode == 2
+    assert "-5" in done.stderr
+
+
+@pytest.fixture
 def release(folder: Folder) -> Path:
     """Give the one release among the recipes of the example; it is not called so."""
     shutil.copytree(REPOSITORY / "recipes", folder.root / "recipes", dirs_exist_ok=True)

@@ -87,14 +87,24 @@ class TestTrust:
         """Which ends at once: so the answer is no."""
         said = site.on_a_terminal("trust", "jump", input=b"n\n")
         assert "Are these the keys of jump?" in said
+        assert "nothing was done" in said
+        assert "interrupted" not in said
         assert known(site) == []
         site.on_a_terminal("trust", "jump", input=b"y\n")
         assert len(known(site)) == 1
 
+    def test_what_is_no_fingerprint_is_refused_before_anybody_is_asked(self, site: Folder) -> None:
+        done = site.run("trust", "jump", "--fingerprint", "nonsense")
+        assert done.returncode == 2
+        assert "'nonsense' is no fingerprint" in done.stderr
+        assert "expected" in done.stderr
+        assert done.stdout == ""
+
     def test_a_fingerprint_that_is_known_from_elsewhere(self, site: Folder, jump: Server) -> None:
         stranger = public(jump.folder / "stranger.pub")
         done = site.run("trust", "jump", "--fingerprint", stranger.fingerprint)
-        assert done.returncode == 2
+        assert done.returncode == 6
+        assert "[host-key]" in done.stderr
         assert jump.key.fingerprint in done.stderr
         assert known(site) == []
         done = site.run("trust", "jump", "--fingerprint", jump.key.fingerprint)
