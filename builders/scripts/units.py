@@ -385,7 +385,8 @@ def nginx(path: str, head: Head) -> str:
         f"\n[Service]\nType=exec\n{sockets('nginx')}"
         f"User={user('nginx')}\nSyslogIdentifier=nginx\nEnvironment={setting(f'NGINX={passed}')}\n"
         f"ExecStart={binary} {files}\n"
-        f"ExecReload={binary} {files} -s reload\n"
+        # Who only brings the signal inherits no socket, and would miss those that NGINX promises.
+        f"ExecReload=/usr/bin/env --unset=NGINX {binary} {files} -s reload\n"
         f"KillSignal=SIGQUIT\n{RUNNING}"
         "RuntimeDirectory=sealift-nginx/%i\nCacheDirectory=sealift-nginx\n"
         "CacheDirectoryMode=0700\nLimitNOFILE=16384\n"

@@ -188,6 +188,12 @@ def test_the_web_server_takes_as_many_sockets_as_it_has() -> None:
     assert '"NGINX=3;4;"' in values(plain["sealift-nginx@.service"], "Environment")
 
 
+def test_a_reload_does_not_look_for_sockets_that_it_has_not_got() -> None:
+    (command,) = values(files(unit())["sealift-nginx@.service"], "ExecReload")
+    assert command.startswith("/usr/bin/env --unset=NGINX ")
+    assert command.endswith(" -s reload")
+
+
 def test_no_unit_of_an_agent_that_is_not_there() -> None:
     assert not [name for name in files(unit()) if name.startswith(("sealift-b", "sealift-r"))]
     found = files(unit(), agent="/opt/sealift/store/x-agent/bin/sealift")
