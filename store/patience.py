@@ -45,7 +45,7 @@ def _patient(stream: BinaryIO, seconds: float, stack: ExitStack, *, reads: bool)
     try:
         # A copy: were the stream closed by another thread, its number could soon be another file.
         descriptor = os.dup(stream.fileno())
-    except OSError:
+    except (OSError, AttributeError):
         return stream
     stack.callback(os.close, descriptor)
     raw = Patient(descriptor, seconds)
