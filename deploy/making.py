@@ -7,9 +7,12 @@ certificates: `deploy.certificates`.
 
 from __future__ import annotations
 
+import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from deploy.errors import CertificateError
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 ENTROPY = 32
 """Bytes of a random value."""
+LONGEST = 253
+"""Characters of a name in the DNS."""
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
 class Sort(Enum):
@@ -120,6 +126,24 @@ def _whole(making: Making, have: Collection[str]) -> Making:
             f"or make both anew: sealift secret generate --replace {making.names[0]}",
         )
     return making
+
+
+def check_reached(word: str) -> str:
+    """Return what a web server is reached by, if a certificate can name it.
+
+    Raises:
+        InputError: it is neither a name (which may begin with `*.`) nor an address.
+    """
+    name = word.removeprefix("*.")
+    with suppress(ValueError):
+        return str(ip_address(word))
+    labels = name.split(".")
+    if len(name) > LONGEST or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+        raise InputError(
+            f"no certificate can name {word!r}",
+            expected="a name such as portal.example.org or *.example.org, or an address",
+        )
+    return word
 
 
 def make(making: Making, names: Sequence[str]) -> dict[str, bytes]:

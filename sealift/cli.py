@@ -43,6 +43,38 @@ COMMANDS = {
     "shell-completion": "sealift.commands.completion:shell_completion",
 }
 
+SUMMARIES = {
+    "list": "List the recipes, and what was built of them.",
+    "show": "Show a recipe as it was understood.",
+    "capture": "Write down the base system of a host.",
+    "lock": "Resolve recipes, and write their locks.",
+    "build": "Build recipes, and all that they need.",
+    "log": "Print the newest build log of a recipe.",
+    "path-info": "Show store paths: hash, size, references.",
+    "why-depends": "Show why one store path needs another.",
+    "sbom": "Give the bill of materials of what was built.",
+    "provenance": "Show what a path was built of, and how.",
+    "audit": "Match what was built with advisories.",
+    "secret": "Write secrets for heads, sealed.",
+    "store": "Look after the store: verify, collect, roots.",
+    "inventory": "Show the hosts of the site, or import them.",
+    "trust": "Pin the host keys of heads.",
+    "plan": "Show what a deploy would do.",
+    "deploy": "Put the built release on heads.",
+    "rollback": "Run an earlier generation again.",
+    "status": "Show whether every service is well.",
+    "start": "Start everything, or just some services.",
+    "stop": "Stop everything, or just some services.",
+    "restart": "Stop and start everything, or some services.",
+    "logs": "Show what a service wrote.",
+    "history": "List the generations of a head, or its changes.",
+    "diff": "Show what differs between two generations.",
+    "gc": "Forget old generations, and free their space.",
+    "open": "Print the address of the platform.",
+    "shell-completion": "Print the completion script for a shell.",
+}
+"""Command → what the list of commands says of it; short enough for a line of any terminal."""
+
 
 class Lazy(Group):
     """A group whose commands live in modules that are imported on first use."""
@@ -59,6 +91,7 @@ class Lazy(Group):
             return None
         module, name = target.split(":")
         command: click.Command = getattr(import_module(module), name)
+        command.short_help = SUMMARIES.get(cmd_name)
         return command
 
     def resolve_command(

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import CertificateError
 from deploy.key_pairs import WEB_DAYS
-from deploy.making import Making, Sort, make, makings, to_bring, wanted
+from deploy.making import Making, Sort, check_reached, make, makings, to_bring, wanted
 from deploy.release import Certificate, Health, Probe, Release, Service, Systemd
 from store.errors import InputError
 
@@ -124,3 +124,33 @@ def test_openssl_takes_the_signing_pair(tmp_path: Path) -> None:
     assert "sha256WithRSAEncryption" in text
     mine = openssl(tmp_path, made, "pkey", "-in", "IDP_KEY", "-pubout")
     assert openssl(tmp_path, made, "x509", "-in", "IDP_CERT", "-noout", "-pubkey") == mine
+
+
+@pytest.mark.parametrize(
+    "word", ["portal.example.org", "*.example.org", "head1", "10.0.0.1", "fd00::1", "a_b.x-y.org"]
+)
+def test_what_a_certificate_can_name(word: str) -> None:
+    assert check_reached(word) == word
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "",
+        "bad name",
+        "a..b",
+        ".a",
+        "a.",
+        "-a",
+        "a-",
+        "*",
+        "a.*.b",
+        "http://a",
+        "a:443",
+        "10.0.0.300",
+    ]
+    + ["grün.example", "a\nb", "a," * 2, "x" * 64, ".".join(["abcdefg"] * 40)],
+)
+def test_what_no_certificate_can_name(word: str) -> None:
+    with pytest.raises(InputError, match="no certificate can name"):
+        check_reached(word)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealift.cli import COMMANDS
+from sealift.cli import COMMANDS, SUMMARIES
 from sealift.errors import record, text
 from store.errors import InputError
 
@@ -28,6 +28,14 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     done = run(name, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: sealift {name}")
+
+
+def test_no_summary_is_cut_short(tmp_path: Path) -> None:
+    done = run("--help", cwd=tmp_path)
+    rows = done.stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(rows) == len(COMMANDS) - 1  # the agent's is hidden
+    assert all(row.endswith(".") and not row.endswith("..") for row in rows), done.stdout
+    assert {*SUMMARIES} == {*COMMANDS} - {"agent"}
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(tmp_path: Path) -> None:

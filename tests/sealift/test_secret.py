@@ -221,6 +221,12 @@ def test_generate_makes_a_named_value_once(bench: Bench) -> None:
     assert bench.read("DB") != value
 
 
+def test_generate_makes_nothing_for_what_is_no_name(bench: Bench) -> None:
+    done = bench.run("generate", "DB", "--also", "portal.example.org", "--also", "bad name", code=2)
+    assert "no certificate can name 'bad name'" in done.stderr
+    assert not (bench.folder / "secrets").exists()
+
+
 def test_generate_wants_a_release_to_know_what_is_missing(bench: Bench) -> None:
     assert "no release was built" in bench.run("generate", code=2).stderr
     assert "no release was built" in bench.run("generate", "--all", code=2).stderr
