@@ -18,7 +18,7 @@ from deploy import facts as head_facts
 from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.planning import Load
-from deploy.report import error_from_json
+from deploy.report import of_head
 from store import bootstrap
 from store.errors import Error, InputError
 from store.patience import SENDER, patient
@@ -280,7 +280,8 @@ class RemoteHead:
         records = tuple(_records(done.stdout))
         failure = next((each for each in records if "error" in each), None)
         if failure is not None:
-            raise error_from_json({**failure, "slug": failure["error"], "exit_code": done.status})
+            told = {**failure, "slug": failure["error"], "exit_code": done.status}
+            raise of_head(self.name, told)
         if done.status and not records:
             raise self._unanswered(done)
         return records
@@ -292,12 +293,17 @@ class RemoteHead:
             Error: the one that the command ended with.
         """
         channel = self._reached().channel([self.place.agent, *words, "--json"])
+        said = False
         try:
             for line in channel.lines(1.0):
                 for record in () if line is None else _records(line):
                     if "error" in record:
-                        raise error_from_json({**record, "slug": record["error"]})
+                        told = {**record, "slug": record["error"], "exit_code": channel.status()}
+                        raise of_head(self.name, told)
                     yield record
+                    said = True
+            if not said and channel.status():
+                raise self._mute()
         finally:
             channel.close()
 
@@ -390,13 +396,22 @@ class RemoteHead:
     def _unanswered(self, done: Ended) -> HeadError:
         # sudo has a status of its own for what it does not find, and says so as a shell does.
         if done.status == NOT_FOUND or "command not found" in done.stderr:
-            return NoGenerationError(
-                f"nothing is deployed on {self.name}",
-                where=self.name,
-                hint=f"sealift deploy --host {self.name}",
-            )
+            return self._undeployed()
         got = done.stderr.strip()[-400:] or f"exit status {done.status}"
         return HeadLostError(f"{self.name} does not answer", where=self.name, got=got)
+
+    def _mute(self) -> HeadError:
+        """Say why there was no answer at all, as far as the head's facts tell."""
+        if self.look(None).current is None:
+            return self._undeployed()
+        return HeadLostError(f"{self.name} does not answer", where=self.name)
+
+    def _undeployed(self) -> NoGenerationError:
+        return NoGenerationError(
+            f"nothing is deployed on {self.name}",
+            where=self.name,
+            hint=f"sealift deploy --host {self.name}",
+        )
 
 
 AGENT = "sealift"

@@ -21,6 +21,7 @@ from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.inventory import Host
 from deploy.release import Release, Tool
 from deploy.remote import AGENT, Place, RemoteHead
+from deploy.report import of_head
 from store.errors import Error
 from store.local import LocalStore
 from store.receive import receive
@@ -66,6 +67,30 @@ class Pipe:
 
 
 @dataclass
+class Said:
+    """A program that has said all it had to say."""
+
+    ended: Ended
+
+    def send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def lines(self, timeout: float) -> Iterator[bytes | None]:
+        del timeout
+        yield from self.ended.stdout.splitlines()
+
+    def end(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def status(self, timeout: float = 5.0) -> int | None:
+        del timeout
+        return self.ended.status
+
+
+@dataclass
 class Machine:
     """The other machine; `answers` are what its commands end with, `foreign` agents mumble."""
 
@@ -96,7 +121,9 @@ class Machine:
         return Ended(done.returncode, done.stdout, done.stderr.decode())
 
     def channel(self, argv: Sequence[str], *, root: bool = True) -> Channel:
-        raise NotImplementedError
+        del root
+        self.asked.append(list(argv))
+        return Said(self.answers.pop(0))
 
     @contextmanager
     def data(self, argv: Sequence[str], *, root: bool = True) -> Iterator[Pipe]:
@@ -337,3 +364,42 @@ def test_no_answer_is_an_error(setting: Setting, ended: Ended, kind: type[Error]
     with pytest.raises(kind) as caught:
         setting.head().ask("status")
     assert caught.value.where == "head1"
+
+
+@pytest.mark.parametrize("status", [127, 1])
+def test_logs_of_a_head_without_a_release_are_an_error(setting: Setting, status: int) -> None:
+    setting.machine.answers = [Ended(status)]
+    with pytest.raises(NoGenerationError, match="nothing is deployed on head1"):
+        list(setting.head().follow("logs", "api"))
+
+
+def test_logs_that_are_empty_are_none(setting: Setting) -> None:
+    setting.machine.answers = [Ended(0)]
+    assert list(setting.head().follow("logs", "api")) == []
+
+
+def test_an_error_of_logs_has_the_heads_name_and_exit_code(setting: Setting) -> None:
+    told = record(error="unknown-service", reason="there is no service 'x'", hint="did you mean")
+    setting.machine.answers = [Ended(2, told)]
+    with pytest.raises(Error, match="there is no service") as caught:
+        list(setting.head().follow("logs", "x"))
+    assert (caught.value.exit_code, caught.value.where) == (2, "head1")
+
+
+@pytest.mark.parametrize(
+    ("hint", "typed"),
+    [
+        ("sealift history", "sealift history --host head1"),
+        ("try: sealift deploy --release /s/x", "try: sealift deploy --release /s/x --host head1"),
+        (
+            "sealift logs api or sealift start",
+            "sealift logs api --host head1 or sealift start --host head1",
+        ),
+        ("sealift secret set A", "sealift secret set A"),
+        ("sealift status --host head[1-2]", "sealift status --host head[1-2]"),
+    ],
+)
+def test_a_hint_of_a_head_leads_there(hint: str, typed: str) -> None:
+    assert of_head("head1", {"reason": "x", "hint": hint}).hint == typed
+    assert of_head("head1", {"reason": "x", "where": "api"}).where == "head1: api"
+    assert of_head("head1", {"reason": "head1 is out"}).where is None
