@@ -7,9 +7,7 @@ back by whichever command comes next.
 
 from __future__ import annotations
 
-import getpass
 import signal
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from deploy.audit import orderer
 from deploy.errors import NoGenerationError, NotGoodError, UnknownServiceError
 from deploy.events import Event, Observe, What, forgiving, ignore
 from deploy.journal import Intent
@@ -226,7 +225,7 @@ def _changing(
 
     Gives who is at work, and an observer that cannot break what is under way.
     """
-    who = by or f"{getpass.getuser()}@{socket.gethostname()}"
+    who = by or orderer()
     told = forgiving(observe)
     with head.audit.change(who, action, what), head.lock.hold(who, action), head.session():
         repair(head, told)

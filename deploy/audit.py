@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import socket
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 BEGUN, DONE = "begun", "done"
 CONNECTION = "SSH_CONNECTION"
+BY = "SEALIFT_BY"
+"""The variable by which another machine says whose order a command is."""
+_LONGEST = 200
 _ANCESTORS = 16
 """How many parents are asked for the connection: sshd, a shell, sudo and its monitor, and more."""
 
@@ -88,6 +92,14 @@ class Audit:
             with suppress(ValueError, TypeError):
                 found.append(Entry(**json.loads(line)))
         return tuple(found)
+
+
+def orderer() -> str:
+    """Return who ordered this: as another machine says it, else the user of this one."""
+    said = os.environ.get(BY, "")
+    if said and said.isprintable() and len(said) <= _LONGEST:
+        return said
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def source() -> str:

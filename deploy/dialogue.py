@@ -228,6 +228,13 @@ class Session:
         with suppress(Error):
             self._send({"do": "back"})
 
+    def drop(self) -> None:
+        """Tell a head that was not touched that nothing comes of it, and let go of it."""
+        if self.phase in (Phase.PREPARING, Phase.PREPARED):
+            # Its log would say else that the link was cut.
+            self.stop()
+        self.close()
+
     def close(self) -> None:
         """Let go of the head: before the switch it lets go too, after it it goes back."""
         self._parting = True

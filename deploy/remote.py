@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deploy import facts as head_facts
+from deploy.audit import BY
 from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.planning import Load
@@ -164,6 +165,8 @@ class RemoteHead:
         self.session: Session | None = None
         self.url = ""
         """Where browsers find the platform there, once that is known."""
+        self.by = ""
+        """Who is at work, as the head writes it down of commands that change it."""
         self._dial = dial
         self._link: Link | None = None
         self._data: Data | None = None
@@ -276,7 +279,9 @@ class RemoteHead:
             Error: the one that the command ended with.
             NoGenerationError: nothing was deployed there.
         """
-        done = self._reached().run([self.place.agent, *words, "--json"], timeout=timeout)
+        whose = ["env", f"{BY}={self.by}"] if self.by and words[0] in CHANGES else []
+        argv = [*whose, self.place.agent, *words, "--json"]
+        done = self._reached().run(argv, timeout=timeout)
         records = tuple(_records(done.stdout))
         failure = next((each for each in records if "error" in each), None)
         if failure is not None:
@@ -414,6 +419,8 @@ class RemoteHead:
         )
 
 
+CHANGES = frozenset({"start", "stop", "restart", "gc"})
+"""Commands that a head notes."""
 AGENT = "sealift"
 """What the agent is called among a release's tools."""
 ROOT = "pushed"

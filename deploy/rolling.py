@@ -295,7 +295,7 @@ class Rolling:
     def _let_go(self) -> None:
         """Let the heads go that were not touched."""
         waiting = [head for head in self._active if head.session and head.session.untouched]
-        self._each(waiting, lambda head: _session(head).close(), through=True)
+        self._each(waiting, lambda head: _session(head).drop(), through=True)
 
     def _go_back(self) -> None:
         """Let every head that was touched go back, and the others go."""

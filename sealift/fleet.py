@@ -76,6 +76,8 @@ def reaching(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[Remote
 
     place = Place(settings.store_dir)
     heads = tuple(RemoteHead(host, dial, place) for host in hosts)
+    for head in heads:
+        head.by = operator()
     try:
         yield heads
     finally:

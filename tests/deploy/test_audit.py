@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.activate import deploy, rollback, stop
-from deploy.audit import BEGUN, DONE, Audit, source
+from deploy.activate import deploy, prune, rollback, stop
+from deploy.audit import BEGUN, BY, DONE, Audit, source
 from deploy.errors import DeployFailedError, HeadLockedError, NoGenerationError
 
 if TYPE_CHECKING:
@@ -49,6 +51,29 @@ def test_every_change_is_noted_before_and_after(site: Site, pair: tuple[Tiny, Ti
         ("emil", "stop", DONE),
     ]
     assert head.audit.entries()[0].what == str(first)
+
+
+def test_another_machine_says_whose_order_it_is(
+    site: Site, pair: tuple[Tiny, Tiny], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = site.head()
+    deploy(head, site.release(pair[0]))
+    monkeypatch.setenv(BY, "alice@transfer")
+    stop(head)
+    prune(head, 5)
+    monkeypatch.setenv(BY, "mallory\n")
+    stop(head)
+    stop(head, by="carl")
+    own = f"{getpass.getuser()}@{socket.gethostname()}"
+    found = [(who, action) for who, action, result in results(site) if result == DONE]
+    alice = "alice@transfer"
+    assert found == [
+        (own, "deploy"),
+        (alice, "stop"),
+        (alice, "gc"),
+        (own, "stop"),
+        ("carl", "stop"),
+    ]
 
 
 def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:

@@ -133,24 +133,16 @@ def test_what_a_certificate_can_name(word: str) -> None:
     assert check_reached(word) == word
 
 
+@pytest.mark.parametrize("word", ["", "bad name", "grün.example", "a\nb", "a,", "x" * 64])
+@pytest.mark.parametrize("form", ["{}", "a.{}", "*.{}"])
+def test_what_no_certificate_can_name(form: str, word: str) -> None:
+    with pytest.raises(InputError, match="no certificate can name"):
+        check_reached(form.format(word))
+
+
 @pytest.mark.parametrize(
-    "word",
-    [
-        "",
-        "bad name",
-        "a..b",
-        ".a",
-        "a.",
-        "-a",
-        "a-",
-        "*",
-        "a.*.b",
-        "http://a",
-        "a:443",
-        "10.0.0.300",
-    ]
-    + ["grün.example", "a\nb", "a," * 2, "x" * 64, ".".join(["abcdefg"] * 40)],
+    "word", ["a..b", "-a", "a-", "*", "a.*.b", "http://a", "a:443", "10.0.0.300", "ab." * 90 + "c"]
 )
-def test_what_no_certificate_can_name(word: str) -> None:
+def test_what_is_nearly_a_name(word: str) -> None:
     with pytest.raises(InputError, match="no certificate can name"):
         check_reached(word)

@@ -339,6 +339,21 @@ def test_commands_are_run_by_the_program_of_the_current_generation(setting: Sett
     assert setting.machine.asked == [[program, "status", "--json"]]
 
 
+def test_a_head_is_told_whose_order_a_change_is(setting: Setting) -> None:
+    setting.machine.answers += [Ended(0, b"{}")] * 3
+    head = setting.head()
+    program = head.place.agent
+    head.by = "alice@transfer"
+    for words in (["restart", "x"], ["gc"], ["status"]):
+        head.ask(*words)
+    whose = ["env", "SEALIFT_BY=alice@transfer"]
+    assert setting.machine.asked == [
+        [*whose, program, "restart", "x", "--json"],
+        [*whose, program, "gc", "--json"],
+        [program, "status", "--json"],
+    ]
+
+
 def test_an_error_that_a_head_tells_is_raised_with_its_slug_and_exit_code(
     setting: Setting,
 ) -> None:

@@ -122,6 +122,11 @@ def test_a_head_that_cannot_prepare_keeps_all_from_switching(store: LocalStore, 
         roll(heads, store)
     assert run_of(heads) == [OLD] * 3
     assert not any("switch" in head.words for head in heads)
+    # Those that prepared are told, or their logs would say that the link was cut.
+    for number in {0, 1, 2} - {sick}:
+        words = [word for word in heads[number].words if word != "alive"]
+        assert words in (["prepare", "back"], ["EOF"], []), words
+    assert any(head.words[-1:] == ["back"] for head in heads)
     assert caught.value.exit_code == 6
     assert "head[1-3]: not touched, runs generation 1" in caught.value.lines
 
