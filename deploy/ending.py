@@ -14,6 +14,7 @@ from deploy.errors import (
     FleetPartialError,
     FleetRefusedError,
     FleetRevertedError,
+    HeadError,
 )
 from deploy.fleet import Stage
 from deploy.node_sets import fold
@@ -79,13 +80,24 @@ def error(
 ) -> FleetError:
     """Return the error for a rollout that ended in `stage`, with its first failure as the cause."""
     culprit, cause = next(iter(failures.items()), ("", None))
-    return FAMILIES[stage](
+    return _family(stage, failures)(
         f"{action} failed{_reason(culprit, cause)}; {TITLES[stage]}",
         lines=[*_others(failures), *lines(ends)],
         heads={head: str(end) for head, end in ends.items()},
         cause=cause,
         hint=_next(stage, action, failures, ends),
     )
+
+
+def _family(stage: Stage, failures: Mapping[str, BaseException]) -> type[FleetError]:
+    """Return the kind of error; where all refuse for one reason, with the slug of that reason."""
+    family = FAMILIES[stage]
+    slugs = {getattr(each, "slug", None) for each in failures.values()}
+    slug = next(iter(slugs)) if stage is Stage.REFUSED and len(slugs) == 1 else None
+    if slug in (None, HeadError.slug):
+        return family
+    # A slug is a class's: one per family everywhere else.
+    return type(family.__name__, (family,), {"slug": slug, "__doc__": family.__doc__})
 
 
 def lines(ends: Mapping[str, End]) -> list[str]:

@@ -1,30 +1,33 @@
-"""The one next command after a rollout over several heads."""
+"""By which slug a program knows why several heads refused."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from deploy import ending
-from deploy.ending import End, Kind
-from deploy.errors import HeadLostError
+from deploy.errors import FleetRefusedError, HeadError, HeadLockedError, PortTakenError
 from deploy.fleet import Stage
 
-LOST = {"head1": HeadLostError("head1: nothing was heard for 30 s", where="head1")}
+if TYPE_CHECKING:
+    from store.errors import Error
+
+LOCKED, TAKEN, OTHER = HeadLockedError("locked"), PortTakenError("taken"), HeadError("other")
+
+REFUSALS: dict[str, tuple[tuple[Error, ...], str]] = {
+    "one": ((LOCKED,), "head-locked"),
+    "all for one reason": ((TAKEN, TAKEN), "port-taken"),
+    "for two": ((LOCKED, TAKEN), "heads-refused"),
+    "for one without a name": ((OTHER, OTHER), "heads-refused"),
+}
 
 
-@pytest.mark.parametrize(
-    ("action", "kinds", "hint"),
-    [
-        ("deploy", (Kind.UNKNOWN, Kind.UNKNOWN), "sealift deploy --host head[1-2]"),
-        ("deploy", (Kind.UNKNOWN, Kind.BACK), "sealift deploy --host head[1-2]"),
-        ("deploy", (Kind.UNKNOWN, Kind.KEPT), "sealift deploy --host head1"),
-        ("deploy", (Kind.UNKNOWN, Kind.STRANDED), "sealift status --host head2"),
-        ("rollback", (Kind.UNKNOWN, Kind.BACK), "sealift status --host head[1-2]"),
-    ],
-)
-def test_after_a_partition_the_same_deploy_is_named(
-    action: str, kinds: tuple[Kind, Kind], hint: str
-) -> None:
-    """Heads that cannot be asked just now go back by themselves."""
-    ends = {f"head{number}": End(kind, 1) for number, kind in enumerate(kinds, 1)}
-    assert ending.error(Stage.PARTIAL, action, LOST, ends).hint == hint
+@pytest.mark.parametrize("case", REFUSALS)
+def test_heads_that_refuse_for_one_reason_refuse_by_its_slug(case: str) -> None:
+    errors, slug = REFUSALS[case]
+    failures = {f"head{number}": each for number, each in enumerate(errors, start=1)}
+    refused = ending.error(Stage.REFUSED, "deploy", failures, {})
+    assert isinstance(refused, FleetRefusedError)
+    assert (refused.slug, refused.exit_code) == (slug, 6)
+    assert ending.error(Stage.REVERTED, "deploy", failures, {}).slug == "rolled-back"
