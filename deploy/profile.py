@@ -56,6 +56,7 @@ class Profile:
         self._link = layout.profile
         self._before = layout.profile_before
         self._records = layout.records_dir
+        self._about_units = layout.unit_record
         self._pattern = re.compile(rf"{re.escape(layout.profile.name)}-([1-9]\d*)-link")
 
     def current(self) -> int | None:
@@ -113,8 +114,9 @@ class Profile:
         self._write(replace(self._read(number, current=False), status=status))
 
     def remove(self, number: int) -> None:
-        """Forget a generation that is not current; its number stays used."""
+        """Forget a generation that is not current, and its units; its number stays used."""
         durable.remove(self._name(number))
+        self._about_units(number).unlink(missing_ok=True)
 
     def switch(self, number: int | None) -> None:
         """Make a generation current, or none; atomic and durable.

@@ -347,7 +347,12 @@ def test_prune_keeps_the_way_back(site: Site, pair: tuple[Tiny, Tiny]) -> None:
     for number in range(1, 5):
         deploy(head, site.release(pair[0].at(f"{number}.0")))
     rollback(head, 2)
+    units = [head.layout.unit_record(number) for number in (3, 4)]
+    units[0].parent.mkdir(parents=True)
+    for file in units:
+        file.write_text("{}")
     assert [each.number for each in prune(head, 1)] == [3]
+    assert [file.exists() for file in units] == [False, True]
     assert [each.number for each in history(head)] == [1, 2, 4]
     kept = {str(site.store.parse(each.path)) for each in history(head)}
     gone = {each.name for each in site.store.store_dir.iterdir() if each.name.endswith("-release")}
