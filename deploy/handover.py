@@ -33,14 +33,10 @@ class Move(Enum):
     AGAIN = "again"
     """The same instance is started anew; the socket stays open meanwhile."""
     REOPEN = "reopen"
-    """All of it is closed first, because its socket is to be another one."""
+    """Its socket is to be another one: a new instance begins there, and the old one goes on where
+    it was until the web server knows. Where one port is wanted by both, the old one ends first."""
     RELOAD = "reload"
     """It reads its files again."""
-
-    @property
-    def ends_first(self) -> bool:
-        """Whether what runs ends before anything begins."""
-        return self in (Move.SWAP, Move.REOPEN)
 
     @property
     def begins(self) -> bool:
@@ -71,25 +67,29 @@ class Seen:
 
     `up` has the instances by service, without those that are about to end. `stamps` has what units
     were started with, by the unit's name: one without was started by nobody who could tell.
-    `listening` has the digests of open sockets, by the unit's name.
+    `listening` has the digests of open sockets, by the unit's name, and `ports` what they are open
+    at.
     """
 
     up: Mapping[str, Mapping[str, Phase]] = field(default_factory=dict)
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     listening: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is done to each wanted service, and what of others ends.
 
-    `old` has, by service, the units that are not wanted any more; `closing` the sockets.
+    `old` has, by service, the units that are not wanted any more; `closing` the sockets. `first`
+    are the services of which all that runs ends before anything begins.
     """
 
     units: Mapping[str, Unit]
     moves: Mapping[str, Move]
     old: Mapping[str, tuple[str, ...]]
     closing: tuple[str, ...] = ()
+    first: frozenset[str] = frozenset()
 
     def only(self, names: Collection[str]) -> Plan:
         """Return the part that is about these services; what others had runs on."""
@@ -97,11 +97,17 @@ class Plan:
             {name: unit for name, unit in self.units.items() if name in names},
             {name: move for name, move in self.moves.items() if name in names},
             {name: old for name, old in self.old.items() if name in names},
+            first=self.first & frozenset(names),
         )
 
     def names(self, *moves: Move) -> tuple[str, ...]:
         """Return the services to which one of these is done, sorted."""
         return tuple(sorted(name for name, move in self.moves.items() if move in moves))
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The services that go on at their old ports until the web server knows the new ones."""
+        return tuple(name for name in self.names(Move.REOPEN) if name not in self.first)
 
     @property
     def gone(self) -> tuple[str, ...]:
@@ -140,7 +146,8 @@ def plan(
         moves[WEB_SERVER] = Move.RELOAD
     sockets = {unit.socket for unit in wanted.values()}
     closing = tuple(sorted(each for each in seen.listening if each not in sockets))
-    return Plan(wanted, moves, _old(wanted, seen), closing)
+    old = _old(wanted, seen)
+    return Plan(wanted, moves, old, closing, _first(wanted, moves, old, seen))
 
 
 def _move(unit: Unit, seen: Seen, stamp: Stamp, *, anew: bool) -> Move:
@@ -162,6 +169,38 @@ def _compare(unit: Unit, had: Stamp | None, wants: Stamp) -> Move:
     if unit.name == WEB_SERVER and had is not None and had.unit == wants.unit:
         return Move.RELOAD
     return Move.AGAIN
+
+
+def _first(
+    wanted: Mapping[str, Unit],
+    moves: Mapping[str, Move],
+    old: Mapping[str, tuple[str, ...]],
+    seen: Seen,
+) -> frozenset[str]:
+    """Return what must have ended before anything begins.
+
+    What goes, or goes elsewhere, has to make room only for whom needs its very port.
+    """
+    coming = {
+        port: name
+        for name, unit in wanted.items()
+        if moves[name].begins and moves[name] is not Move.AGAIN
+        for port in unit.ports
+    }
+    leaving = [name for name in old.keys() - wanted.keys() if _needed(name, coming, seen)]
+    alone = [name for name, move in moves.items() if move is Move.SWAP]
+    for name, move in moves.items():
+        here = wanted[name].instance in seen.up.get(name, {})
+        if move is Move.REOPEN:
+            stays = wanted[name].concurrent and not here
+            alone += [] if stays and not _needed(name, coming, seen) else [name]
+    return frozenset([*leaving, *alone])
+
+
+def _needed(name: str, coming: Mapping[int, str], seen: Seen) -> bool:
+    """Tell whether something begins at a port of what runs; where nobody knows its port, it may."""
+    ports = seen.ports.get(f"sealift-{name}.socket")
+    return bool(coming) if ports is None else not ports.isdisjoint(coming)
 
 
 def _old(wanted: Mapping[str, Unit], seen: Seen) -> dict[str, tuple[str, ...]]:

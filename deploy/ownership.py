@@ -26,7 +26,7 @@ ROOM = 16 * 1024 * 1024
 """Bytes that a change may need for records, links and the journal, and going back as well."""
 INODES = 500
 _TIMEOUT = 20.0
-_UNIT = re.compile(r"/sealift-[^/]+@[0-9a-z]{32}\.service(/|$)", re.MULTILINE)
+_UNIT = re.compile(r"/sealift-[^/]+@[0-9a-z]{32}(-[0-9a-f]{8})?\.service(/|$)", re.MULTILINE)
 _LISTEN = re.compile(r"^Listen=(?:.*:)?(\d+) \(Stream\)$", re.MULTILINE)
 
 

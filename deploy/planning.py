@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deploy.preflight import Refusal, Row
     from deploy.profile import Generation
-    from deploy.release import Release, Service
+    from deploy.release import Release, Service, Systemd, Unit
 
 PHASES = ("check", "push", "prepare", "try", "spread", "confirm")
 """What a deploy consists of; a rollback has nothing to push."""
@@ -121,7 +121,11 @@ def rotated(
     known = {each.service for each in done}
     found = {name: sorted(set(names) & set(fresh)) for name, names in sorted(secrets.items())}
     return tuple(
-        Step("restart", name, f"if it is another value: {', '.join(names)} was sealed anew")
+        Step(
+            "reload" if name == WEB_SERVER else "restart",
+            name,
+            f"if it is another value: {', '.join(names)} was sealed anew",
+        )
         for name, names in found.items()
         if names and name not in known
     )
@@ -140,7 +144,7 @@ def _services(old: Release | None, new: Release) -> Iterator[Step]:
     for name, service in sorted(new.services.items()):
         if name not in before:
             yield Step("start", name, "it is new")
-        elif service != before[name]:
+        elif _differ(before[name], service):
             yield Step("restart", name, _difference(before[name], service))
     for name in sorted(before.keys() - new.services.keys()):
         yield Step("stop", name, "the release has it no more")
@@ -154,6 +158,8 @@ def _web(old: Release | None, new: Release) -> Iterator[Step]:
         yield Step("stop", WEB_SERVER, "the release has it no more")
     elif new.web != server:
         yield Step("restart", WEB_SERVER, "its program changed")
+    elif old is not None and _told(old.systemd) != _told(new.systemd):
+        yield Step("restart", WEB_SERVER, "its unit changed")
     elif old is not None and _locations(old) != _locations(new):
         yield Step("reload", WEB_SERVER, "its locations changed")
     before = old.frontends if old is not None else {}
@@ -168,8 +174,24 @@ def _locations(release: Release) -> dict[str, object]:
     return {**pages, **{each.name: (each.port, each.routes) for each in release.services.values()}}
 
 
+def _differ(old: Service, new: Service) -> bool:
+    """Tell whether a head begins a service anew: if its unit, its socket or its program is another.
+
+    Earlier releases do not tell all of it; then whatever differs may.
+    """
+    if old.unit is None or new.unit is None or not (old.unit.instance or new.unit.instance):
+        return old != new
+    return _told(old.unit) != _told(new.unit)
+
+
+def _told(said: Unit | Systemd | None) -> tuple[str, str]:
+    return ("", "") if said is None else (said.instance, said.listens)
+
+
 def _difference(old: Service, new: Service) -> str:
     if old.path != new.path:
         return "its program changed"
     differ = [f.name for f in fields(new) if getattr(old, f.name) != getattr(new, f.name)]
-    return f"its settings changed: {', '.join(differ)}"
+    if differ in ([], ["unit"]):
+        return "its unit changed"
+    return f"its settings changed: {', '.join(each for each in differ if each != 'unit')}"

@@ -6,6 +6,7 @@ configuration with every folder that it names replaced, so that what runs does n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 RUN = Path("/run/sealift")
 CACHE = "/var/cache/sealift-nginx"
 TEST_SECONDS = 30.0
+_HASHES = re.compile(rb"/[0-9a-z]{32}-")
 _LEVEL = re.compile(r"Overall exposure level for (\S+): ([0-9.]+)")
 
 
@@ -105,12 +107,11 @@ def record(
 ) -> dict[str, float]:
     """Note beside a generation how exposed its units are; what was found of a text stays found."""
     known = _known(layout)
-    fresh = [unit for unit in wanted.values() if unit.digest not in known]
-    levels = exposure(release, fresh)
-    known |= {unit.digest: levels[unit.name] for unit in fresh if unit.name in levels}
-    found = {n: known[unit.digest] for n, unit in wanted.items() if unit.digest in known}
-    texts = {wanted[name].digest: level for name, level in found.items()}
-    document = {"exposure": found, "texts": texts}
+    texts = {name: _text(release, unit) for name, unit in wanted.items()}
+    levels = exposure(release, [unit for n, unit in wanted.items() if texts[n] not in known])
+    known |= {texts[name]: level for name, level in levels.items()}
+    found = {name: known[text] for name, text in texts.items() if text in known}
+    document = {"exposure": found, "texts": {texts[n]: level for n, level in found.items()}}
     file = layout.unit_record(number)
     file.parent.mkdir(exist_ok=True)
     durable.write(file, json.dumps(document, sort_keys=True).encode() + b"\n")
@@ -133,22 +134,21 @@ def _is_new(release: Release, unit: Unit, running: Path | None) -> bool:
         return True
     names = (_template(unit), unit.socket, f"sealift-{unit.name}-probe@.socket")
     return any(
-        _bytes(release.units_dir / name) != _bytes(running / "systemd" / name)
+        _plain(release.units_dir / name) != _plain(running / "systemd" / name)
         for name in names[: 3 if unit.socket else 1]
-        if name is not None and not _only_next(release, running, unit, name)
+        if name is not None
     )
 
 
-def _only_next(release: Release, running: Path, unit: Unit, name: str) -> bool:
-    """Tell whether a socket's text differs by nothing but which instance comes next."""
-    if name != unit.socket:
-        return False
-    old, new = (_bytes(each) for each in (running / "systemd" / name, release.units_dir / name))
-    return _without_service(old) == _without_service(new)
+def _plain(file: Path) -> bytes:
+    """Return a unit's text without what makes no other unit of it: hashes, and who comes next."""
+    lines = [line for line in _bytes(file).splitlines() if not line.startswith(b"Service=")]
+    return _HASHES.sub(b"/", b"\n".join(lines))
 
 
-def _without_service(text: bytes) -> list[bytes]:
-    return [line for line in text.splitlines() if not line.startswith(b"Service=")]
+def _text(release: Release, unit: Unit) -> str:
+    """Return a digest of what a unit's text says, wherever its programs lie."""
+    return hashlib.sha256(_plain(release.units_dir / _template(unit))).hexdigest()[:32]
 
 
 def _template(unit: Unit) -> str:

@@ -24,6 +24,7 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,63}")
 USER = re.compile(r"sealift-[0-9A-Za-z_-]{1,23}")
 """No other users may be named: who runs as root is not for a release to say."""
+INSTANCE = re.compile(r"[0-9a-z]{32}-[0-9a-f]{8}")
 WEB_SERVER = "nginx"
 """The name that the web server goes by among the services."""
 MANAGER = "supervisord"
@@ -75,6 +76,10 @@ class Unit:
     user: str
     socket: bool
     concurrent: bool
+    instance: str = ""
+    """Says all that its unit says; empty in releases that name it after the store path alone."""
+    listens: str = ""
+    """Says how its socket listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class Systemd:
     """How systemd runs the web server, and what that listens on; `https` is None without TLS.
 
     `certificate` and `key` are names of secrets; `revision` is what it answers when it has loaded
-    the release's configuration.
+    the release's configuration. The last two are those of `Unit`.
     """
 
     user_nginx: str
@@ -140,6 +145,8 @@ class Systemd:
     certificate: str | None
     key: str | None
     revision: str
+    instance: str = ""
+    listens: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,8 @@ def _unit(fields: Fields | None) -> Unit | None:
         user=_user(fields.string("user"), fields.where),
         socket=fields.boolean("socket", default=False),
         concurrent=fields.boolean("concurrent", default=False),
+        instance=_instance(fields),
+        listens=fields.string("listens") if fields.has("listens") else "",
     )
     fields.end()
     if unit.concurrent and not unit.socket:
@@ -262,6 +271,8 @@ def _systemd(fields: Fields) -> Systemd:
         certificate=_secret(secrets.get("certificate"), fields.where),
         key=_secret(secrets.get("key"), fields.where),
         revision=_revision(fields.string("revision"), fields.where),
+        instance=_instance(fields),
+        listens=fields.string("listens") if fields.has("listens") else "",
     )
     fields.end()
     pair = (systemd.certificate, systemd.key)
@@ -269,6 +280,13 @@ def _systemd(fields: Fields) -> Systemd:
         reason = "https goes with a certificate and a key, and they with it"
         raise BadReleaseError(reason, where=fields.where)
     return systemd
+
+
+def _instance(fields: Fields) -> str:
+    text = fields.string("instance") if fields.has("instance") else ""
+    if text and not INSTANCE.fullmatch(text):
+        raise BadReleaseError("this is no instance", where=fields.where, got=repr(text))
+    return text
 
 
 def _user(text: str, where: str) -> str:

@@ -1,13 +1,16 @@
 """Old instances relieved by new ones, in an order in which nobody who asks goes without an answer.
 
 Services first, then the web server that asks them. What begins is well before what it replaces
-ends. `deploy.handover` decides what is done; this carries it out.
+ends, and what was asked at another port ends when the web server asks there no more.
+`deploy.handover` decides what is done; this carries it out.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from deploy import units
 from deploy.handover import Move, Plan, Stamp
 from deploy.release import WEB_SERVER
 from deploy.units import TARGET
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     """Returns when these instances answer at their own sockets; raises what is wrong."""
 
 
+LINGER = 0.3
+"""Seconds for which a web server's workers may accept after others have taken over."""
+
+
 def relieve(manager: Systemd, plan: Plan, secrets: Mapping[str, str], well: Well) -> None:
     """Let exactly what `plan` wants run; its units are linked.
 
@@ -34,7 +41,7 @@ def relieve(manager: Systemd, plan: Plan, secrets: Mapping[str, str], well: Well
     manager.open([s for unit in plan.units.values() if (s := unit.socket)])
     for names in ([n for n in plan.units if n != WEB_SERVER], [WEB_SERVER]):
         _renew(manager, plan, [name for name in names if name in plan.units], secrets, well)
-    _stop(manager, [unit for name in plan.gone for unit in plan.old[name]], plan.closing)
+    _leave(manager, plan, well)
     manager.launch(TARGET)
 
 
@@ -53,17 +60,13 @@ def _read_anew(manager: Systemd, plan: Plan) -> None:
 def _make_room(manager: Systemd, plan: Plan) -> None:
     """End what must have ended before anything begins.
 
-    A service that comes may want the port of one that goes: then that ends first, too.
+    A socket that moves is only closed by systemd: the old instance has it, too, and goes on.
     """
-    early = plan.names(Move.SWAP, Move.REOPEN)
-    ending = [unit for name in early for unit in plan.old.get(name, ())]
+    ending = [unit for name in sorted(plan.first) for unit in plan.old.get(name, ())]
     reopened = [plan.units[name] for name in plan.names(Move.REOPEN)]
-    ending += [unit.service for unit in reopened]
+    ending += [unit.service for unit in reopened if unit.name in plan.first]
     closing = [unit.socket for unit in reopened if unit.socket]
-    closing += [each for each in plan.closing if _owner(each) in early]
-    if plan.names(Move.BEGIN):
-        ending += [unit for name in plan.gone for unit in plan.old[name]]
-        closing += plan.closing
+    closing += [each for each in plan.closing if _owner(each) in plan.first]
     _stop(manager, ending, closing)
 
 
@@ -86,12 +89,28 @@ def _renew(
         manager.note(unit.service, Stamp(unit.digest, secrets.get(name, "")))
         if unit.socket is not None:
             manager.note(unit.socket, Stamp(unit.socket_digest))
-    manager.end([old for name in names for old in plan.old.get(name, ())], wait=False)
+    done = [name for name in names if name not in plan.moved]
+    manager.end([old for name in done for old in plan.old.get(name, ())], wait=False)
+
+
+def _leave(manager: Systemd, plan: Plan, well: Well) -> None:
+    """End what the web server was told to ask no more, when it does as it was told.
+
+    A reload returns before the configuration is loaded, and the workers before it go on accepting
+    for a moment after that.
+    """
+    ending = [unit for name in (*plan.gone, *plan.moved) for unit in plan.old.get(name, ())]
+    web = plan.units.get(WEB_SERVER)
+    if ending and web is not None and web.address is not None:
+        well([web])
+        time.sleep(LINGER)
+    _stop(manager, ending, plan.closing)
 
 
 def _stop(manager: Systemd, services: Collection[str], sockets: Collection[str]) -> None:
     """Stop units; the sockets in the same breath, or they would start the services again."""
-    manager.end([*services, *sockets])
+    probes = [each for unit in services if (each := units.probe(unit)) is not None]
+    manager.end([*services, *probes, *sockets])
 
 
 def _owner(socket: str) -> str:

@@ -36,11 +36,12 @@ START_SECONDS = 330.0
 STOP_SECONDS = 90.0
 FRESH = 0.1
 """Seconds for which an answer is good for all that look at processes."""
-PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result"
+PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result,Listen"
 
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "SYSTEMD_COLORS": "0"}
 GONE = re.compile(r"Failed to stop (\S+): Unit \1 not loaded\.")
 SOCKET = re.compile(r"sealift-(.+)\.socket")
+LISTEN = re.compile(r"^(?:.*:)?(\d+) \(Stream\)$", re.MULTILINE)
 
 PHASES = {
     "active": Phase.RUNNING,
@@ -104,17 +105,25 @@ class Systemd:
             for name, facts in shown.items()
             if _listens(name) and facts["ActiveState"] == "active"
         }
-        return Seen(up, stamps, listening)
+        ports = {name: _ports(shown[name]) for name in listening}
+        return Seen(up, stamps, listening, ports)
 
-    def link(self, files: Mapping[str, Path], *, wait: bool = True) -> None:
-        """Let systemd know these units and no others of ours.
+    def link(self, files: Mapping[str, Path], *, wait: bool = True, keep: bool = True) -> None:
+        """Let systemd know these units, and of others of ours what instances still need.
+
+        What runs must end, or be started again if it fails, as what it was begun as. Without
+        `keep` nothing stays of services that none of these units is for.
 
         Without `wait` it does not read anew yet: what is not loaded it finds all the same, and
         the rest with `learn`, or the next time that anything is linked.
         """
         self._links.mkdir(parents=True, exist_ok=True)
+        running = self._instances() if any(self._links.glob("sealift*@*.service")) else {}
+        up = {name for name, facts in running.items() if _phase(facts) is not Phase.STOPPED}
+        services = {known[0] for name in up if (known := units.parse(name))} if keep else set()
         for each in self._links.glob("sealift*"):
-            if each.name not in files:
+            spared = each.name in up or units.owner(each.name) in services
+            if each.name not in files and not spared:
                 self._change(each, None)
         for name, file in files.items():
             place = self._links / name
@@ -289,7 +298,10 @@ def _blocks(said: str) -> dict[str, dict[str, str]]:
     """Read what `systemctl show` tells: a block of lines per unit."""
     found = {}
     for block in said.split("\n\n"):
-        facts = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        facts: dict[str, str] = {}
+        for key, is_fact, value in (line.partition("=") for line in block.splitlines()):
+            if is_fact:
+                facts[key] = f"{facts[key]}\n{value}" if key in facts else value
         if "Id" in facts:
             found[facts["Id"]] = facts
     return found
@@ -305,6 +317,10 @@ def _phase(facts: Mapping[str, str]) -> Phase:
 def _listens(unit: str) -> bool:
     """Tell whether a unit is a service's socket, and none of a single instance."""
     return unit.endswith(".socket") and "@" not in unit
+
+
+def _ports(facts: Mapping[str, str]) -> frozenset[int]:
+    return frozenset(int(each) for each in LISTEN.findall(facts.get("Listen", "")))
 
 
 def _rank(process: Process) -> tuple[bool, float]:

@@ -272,13 +272,15 @@ class SystemdHead:
         kept = None if before is None else self._release(before)
         digests = secrets_head.lay(self.layout, wanted, before=kept, observe=observe)
         site_url.tell(self.url)
-        self.services.link(units.files(wanted, units.units(wanted)), wait=False)
+        links = units.files(wanted, units.units(wanted))
+        self.services.link(links, wait=False)
         plan = self._plan(wanted, digests, only=only, anew=anew, stale=stale)
         care = self._care(wanted)
         try:
             relieve(self.services, plan, digests, care.well)
         except ManagerError as error:
             raise care.explained(error, plan) from error
+        self.services.link(links, wait=False, keep=False)
         return plan.changes
 
     def _plan(

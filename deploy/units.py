@@ -1,8 +1,8 @@
 """What of a release runs as which units of systemd. Pure, but for reading the release's files.
 
 The names are those under which `builders` writes the units: per service one socket that stays
-open, a template whose instance is the hash part of the service's store path, and a private socket
-of each instance. The web server goes by the name `nginx` among them.
+open, a template whose instance is named after the service's store path and the text of its units,
+and a private socket of each instance. The web server goes by the name `nginx` among them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ SYSUSERS = "sysusers.conf"
 PROBES = Path("/run/sealift/probe")
 HASH = 32
 """Characters of a store path's name that are its hash."""
-INSTANCE = re.compile(r"sealift-(.+)@([0-9a-z]{32})\.service")
+INSTANCE = re.compile(r"sealift-(.+)@([0-9a-z]{32}(?:-[0-9a-f]{8})?)\.service")
+OF_SERVICE = re.compile(r"sealift-(.+?)(?:-probe@\.socket|\.socket|@\.service)")
+_PORT = re.compile(r"^ListenStream=(?:.*:)?(\d+)$", re.MULTILINE)
 OWN = (TIMER, RECOVER, BOOT)
 """What a head helps itself by; it is not part of what is started and stopped."""
 
@@ -36,7 +38,7 @@ class Unit:
     """One service of a release, as systemd knows it.
 
     `socket` and `probe` are empty where the service opens its port itself. `digest` is of the text
-    of the template, `socket_digest` of what decides how the socket listens.
+    of the template, `socket_digest` of what decides how the socket listens, on `ports`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Unit:
     probe: str | None
     digest: str
     socket_digest: str = ""
+    ports: frozenset[int] = frozenset()
 
     @property
     def service(self) -> str:
@@ -56,7 +59,11 @@ class Unit:
     @property
     def address(self) -> Path | None:
         """The socket at which just this instance answers."""
-        return PROBES / f"{self.name}-{self.instance}.sock" if self.probe else None
+        if self.probe is None:
+            return None
+        # An instance that is named after a store path alone may share it with another service.
+        mine = self.instance if len(self.instance) > HASH else f"{self.name}-{self.instance}"
+        return PROBES / f"{mine}.sock"
 
     @property
     def sockets(self) -> tuple[str, ...]:
@@ -105,29 +112,44 @@ def units(release: Release) -> dict[str, Unit]:
         found[name] = _unit(
             release,
             name,
-            service.path,
+            service.unit.instance or service.path.name[:HASH],
             service.unit.user,
+            service.port,
             socket=service.unit.socket,
             concurrent=service.unit.concurrent,
         )
     if release.web is not None:
         if release.systemd is None:
             raise _without(release, WEB_SERVER)
-        user = release.systemd.user_nginx
         found[WEB_SERVER] = _unit(
-            release, WEB_SERVER, release.web.path, user, socket=True, concurrent=True
+            release,
+            WEB_SERVER,
+            release.systemd.instance or release.web.path.name[:HASH],
+            release.systemd.user_nginx,
+            release.systemd.http,
+            socket=True,
+            concurrent=True,
         )
     return found
 
 
 def files(release: Release, wanted: Mapping[str, Unit]) -> dict[str, Path]:
-    """Return the unit files that a head links for what it runs, by name."""
+    """Return the unit files that a head links for what it runs, by name.
+
+    Instances by their own names, too: what runs goes on being what it was started as, whatever the
+    template of a later release says.
+    """
     names = [TARGET, TIMER, RECOVER]
     for unit in wanted.values():
         names.append(f"sealift-{unit.name}@.service")
         if unit.socket is not None:
             names += [unit.socket, f"sealift-{unit.name}-probe@.socket"]
     found = {name: release.units_dir / name for name in names}
+    found |= {
+        unit.service: release.units_dir / f"sealift-{unit.name}@.service"
+        for unit in wanted.values()
+        if len(unit.instance) > HASH
+    }
     return {name: file for name, file in found.items() if file.is_file()}
 
 
@@ -137,11 +159,30 @@ def parse(unit: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def probe(unit: str) -> str | None:
+    """Return the private socket that goes with an instance, if it has one."""
+    known = parse(unit)
+    return f"sealift-{known[0]}-probe@{known[1]}.socket" if known else None
+
+
+def owner(link: str) -> str | None:
+    """Return the service that a unit file of ours is for; None for those of the whole head."""
+    match = OF_SERVICE.fullmatch(link)
+    return match[1] if match else None
+
+
 def _unit(
-    release: Release, name: str, path: Path, user: str, *, socket: bool, concurrent: bool
+    release: Release,
+    name: str,
+    instance: str,
+    user: str,
+    port: int,
+    *,
+    socket: bool,
+    concurrent: bool,
 ) -> Unit:
-    instance = path.name[:HASH]
     listening = f"sealift-{name}.socket" if socket else None
+    said = _text(release, listening) if listening else ""
     return Unit(
         name=name,
         instance=instance,
@@ -150,7 +191,10 @@ def _unit(
         socket=listening,
         probe=f"sealift-{name}-probe@{instance}.socket" if socket else None,
         digest=_digest(_text(release, f"sealift-{name}@.service")),
-        socket_digest=_digest(_listening(_text(release, listening))) if listening else "",
+        socket_digest=_digest(_listening(said)) if listening else "",
+        ports=frozenset(int(each) for each in _PORT.findall(said))
+        if listening
+        else frozenset({port}),
     )
 
 

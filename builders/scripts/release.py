@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
 
-from builders.scripts.units import Head, Unit, units, user
+from builders.scripts.units import Head, Unit, listens, named, units, user
 from builders.scripts.web_server import render
 
 Member: TypeAlias = "dict[str, Any]"
@@ -53,17 +53,25 @@ def main(
     refuse_clashes(services, frontends)
     objects = {**members, "nginx": nginx, **{name: path for name, (path, _) in tools.items()}}
     runs = [Unit.read(name, service) for name, service in services.items()]
+    agent = tool(*tools[AGENT])["executable"] if AGENT in tools else None
+    texts = units(runs, nginx, Head(**head), agent)
     release = {
         "format": 1,
-        "services": {unit.name: {**services[unit.name], "unit": unit.about} for unit in runs},
+        "services": {
+            unit.name: {**services[unit.name], "unit": unit.about(texts)} for unit in runs
+        },
         "frontends": frontends,
         "needs": {"glibc": glibc_needs(objects)},
         "nginx": {"path": nginx, "executable": f"{nginx}/usr/sbin/nginx"},
         "packages": {name: {"path": path} for name, path in packages.items()},
         "tools": {name: tool(*place) for name, place in tools.items()},
-        "systemd": lay_web_server(root / "nginx", found, nginx, Head(**head), web),
+        "systemd": {
+            **lay_web_server(root / "nginx", found, nginx, Head(**head), web),
+            "instance": named("nginx", nginx, texts),
+            "listens": listens(texts["sealift-nginx.socket"]),
+        },
     }
-    lay_units(root, runs, release, Head(**head))
+    lay_units(root, texts, release)
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
     (root / "release.json").write_text(text)
     (root / "services").mkdir()
@@ -73,11 +81,11 @@ def main(
         lay_web_root(root / "web" / name, frontend)
 
 
-def lay_units(root: Path, runs: list[Unit], release: dict[str, Any], head: Head) -> None:
+def lay_units(root: Path, texts: dict[str, str], release: dict[str, Any]) -> None:
     """Write systemd's units, and link the program that a head is served by."""
     agent = release["tools"].get(AGENT, {}).get("executable")
     (root / "systemd").mkdir()
-    for name, text in units(runs, release["nginx"]["path"], head, agent).items():
+    for name, text in texts.items():
         (root / "systemd" / name).write_text(text)
     if agent:
         (root / "bin").mkdir()

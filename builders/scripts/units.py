@@ -1,8 +1,9 @@
 """systemd units of a release, as text. Pure.
 
-A service has one socket, which stays open, and a template whose instance is the hash part of its
-store path: a new instance starts beside the old one on the same socket. What systemd would read
-otherwise than it was meant is spelled by `word` and `setting`, and refused if it cannot be.
+A service has one socket, which stays open, and a template whose instance is named after its store
+path and the text of its units: whatever changes, a new instance starts beside the old one. What
+systemd would read otherwise than it was meant is spelled by `word` and `setting`, and refused if it
+cannot be.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SITE = f"{RUN}/site.env"
 URL = "SEALIFT_URL"
 HASH = 32
 """Characters of a store path's name that are its hash."""
+MARK = 8
+"""Characters that tell the texts of two units of one store path apart."""
 HIDDEN = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - they are not used
 """What a unit sees an own or an empty folder for."""
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -147,15 +150,46 @@ class Unit:
             start_seconds=said["health"]["timeout"],
         )
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """Return what a head is told besides the unit's text."""
-        return {"user": user(self.name), "socket": self.socket, "concurrent": self.concurrent}
+    def about(self, files: dict[str, str]) -> dict[str, Any]:
+        """Return what a head is told besides the texts of the units, which are `files`."""
+        text = files.get(f"sealift-{self.name}.socket", "")
+        return {
+            "user": user(self.name),
+            "socket": self.socket,
+            "concurrent": self.concurrent,
+            "instance": named(self.name, self.path, files),
+            **({"listens": listens(text)} if text else {}),
+        }
 
 
-def instance(path: str) -> str:
-    """Return the hash part of a store path, which names an instance."""
-    return PurePosixPath(path).name[:HASH]
+def instance(path: str, template: str, socket: str = "") -> str:
+    """Name an instance: after its store path, and what its template and its socket say.
+
+    No instance is ever started anew under another text, and two may run whatever differs.
+    """
+    text = f"{template}\0{listening(socket)}"
+    return f"{PurePosixPath(path).name[:HASH]}-{digest(text)}"
+
+
+def named(name: str, path: str, files: dict[str, str]) -> str:
+    """Return the instance of a service among the texts of its release's units."""
+    socket = files.get(f"sealift-{name}.socket", "")
+    return instance(path, files[f"sealift-{name}@.service"], socket)
+
+
+def listens(socket: str) -> str:
+    """Return a digest of how a socket listens; nothing where there is none."""
+    return digest(listening(socket)) if socket else ""
+
+
+def listening(socket: str) -> str:
+    """Leave out which instance comes next: that says nothing of how a socket listens."""
+    return joined([each for each in socket.splitlines() if not each.startswith("Service=")])
+
+
+def digest(text: str) -> str:
+    """Return a short digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:MARK]
 
 
 def user(name: str) -> str:
@@ -192,7 +226,7 @@ def units(services: list[Unit], nginx: str, head: Head, agent: str | None) -> di
     for unit in services:
         files |= service_files(unit, head, ports)
     files |= nginx_files(nginx, head)
-    files["sealift.target"] = target(services, nginx)
+    files["sealift.target"] = target(services, nginx, files)
     files["sysusers.conf"] = sysusers([unit.name for unit in services] + ["nginx"])
     return files | (agent_files(agent, head) if agent else {})
 
@@ -202,8 +236,9 @@ def service_files(unit: Unit, head: Head, ports: dict[str, int]) -> dict[str, st
     check_name(unit.name)
     files = {f"sealift-{unit.name}@.service": service(unit, head, ports)}
     if unit.socket:
+        template = files[f"sealift-{unit.name}@.service"]
         address = f"127.0.0.1:{unit.port}"
-        files[f"sealift-{unit.name}.socket"] = socket(unit.name, unit.path, [address])
+        files[f"sealift-{unit.name}.socket"] = socket(unit.name, unit.path, [address], template)
         files[f"sealift-{unit.name}-probe@.socket"] = probe_socket(unit.name)
     return files
 
@@ -221,7 +256,7 @@ def service(unit: Unit, head: Head, ports: dict[str, int]) -> str:
     known |= {f"{{port:{name}}}": str(port) for name, port in ports.items()}
 
     def spell(text: str, quote: Any) -> str:  # noqa: ANN401 - one of the three above
-        return located(quote(fill(text, known)), unit.path)
+        return located(quote(fill(text, known)))
 
     environment = {**base_environment(unit.name, state), **unit.env}
     lines = [f"Environment={spell(f'{k}={v}', setting)}" for k, v in environment.items()]
@@ -289,12 +324,9 @@ def fill(text: str, known: dict[str, str]) -> str:
     return text
 
 
-def located(spelled: str, path: str) -> str:
-    """Let the instance choose the store path, systemd the folder of secrets, the head its URL."""
-    place = PurePosixPath(path)
-    own = f"{bare(str(place.parent))}/%i{bare(place.name[HASH:])}"
-    spelled = spelled.replace(bare(path), own).replace("{credentials}", "%d")
-    return spelled.replace("{url}", f"${{{URL}}}")
+def located(spelled: str) -> str:
+    """Let systemd choose the folder of secrets, and the head its URL."""
+    return spelled.replace("{credentials}", "%d").replace("{url}", f"${{{URL}}}")
 
 
 def limits(said: dict[str, str]) -> list[str]:
@@ -336,25 +368,28 @@ def hidden(place: str) -> bool:
     return any(PurePosixPath(place).is_relative_to(folder) for folder in HIDDEN)
 
 
-def socket(name: str, path: str, addresses: list[str]) -> str:
+def socket(name: str, path: str, addresses: list[str], template: str) -> str:
     """Return the socket that all instances of a service share.
 
     It may be triggered as often as it likes: a socket that gives up refuses every request.
     """
-    return (
+    text = (
         f"[Unit]\nDescription=sealift: {name}, its socket\nPartOf=sealift.target\n"
         f"\n[Socket]\n{joined([f'ListenStream={address}' for address in addresses])}"
         f"Backlog={BACKLOG}\nNoDelay=yes\nTriggerLimitIntervalSec=0\n"
-        f"Service=sealift-{name}@{instance(path)}.service\n"
     )
+    return f"{text}Service=sealift-{name}@{instance(path, template, text)}.service\n"
 
 
 def probe_socket(name: str) -> str:
-    """Return the socket by which one instance is asked whether it is healthy."""
+    """Return the socket by which one instance is asked whether it is healthy.
+
+    Its address leaves out the service, which may have a longer name than an address has room for.
+    """
     return (
         f"[Unit]\nDescription=sealift: {name} (%i), asked for its health\n"
         f"PartOf=sealift-{name}@%i.service\n"
-        f"\n[Socket]\nListenStream={RUN}/probe/{name}-%i.sock\nSocketMode=0600\n"
+        f"\n[Socket]\nListenStream={RUN}/probe/%i.sock\nSocketMode=0600\n"
         f"DirectoryMode=0711\nRemoveOnStop=yes\nTriggerLimitIntervalSec=0\n"
         f"Service=sealift-{name}@%i.service\n"
     )
@@ -363,9 +398,10 @@ def probe_socket(name: str) -> str:
 def nginx_files(path: str, head: Head) -> dict[str, str]:
     """Return the units of the web server."""
     addresses = [f"0.0.0.0:{port}" for port in (head.http, head.https) if port]
+    template = nginx(path, head)
     return {
-        "sealift-nginx@.service": nginx(path, head),
-        "sealift-nginx.socket": socket("nginx", path, addresses),
+        "sealift-nginx@.service": template,
+        "sealift-nginx.socket": socket("nginx", path, addresses, template),
         "sealift-nginx-probe@.socket": probe_socket("nginx"),
     }
 
@@ -375,7 +411,7 @@ def nginx(path: str, head: Head) -> str:
 
     It reads its configuration anew at a reload, so both lie behind the profile.
     """
-    binary = located(word(f"{path}/usr/sbin/nginx"), path)
+    binary = word(f"{path}/usr/sbin/nginx")
     files = f"-p {word(head.var_dir + '/')} -c {word(head.profile + '/nginx/nginx.conf')}"
     count = 2 if head.https is None else 3
     passed = "".join(f"{number};" for number in range(3, 3 + count))
@@ -396,11 +432,12 @@ def nginx(path: str, head: Head) -> str:
     )
 
 
-def target(services: list[Unit], nginx_path: str) -> str:
+def target(services: list[Unit], nginx_path: str, files: dict[str, str]) -> str:
     """Return what stands for the whole release; a unit that a head does without is passed over."""
     wanted = [f"sealift-{unit.name}.socket" for unit in services if unit.socket]
-    wanted += [f"sealift-{unit.name}@{instance(unit.path)}.service" for unit in services]
-    wanted += ["sealift-nginx.socket", f"sealift-nginx@{instance(nginx_path)}.service"]
+    paths = [(unit.name, unit.path) for unit in services] + [("nginx", nginx_path)]
+    wanted += ["sealift-nginx.socket"]
+    wanted += [f"sealift-{name}@{named(name, path, files)}.service" for name, path in paths]
     lines = joined([f"Wants={name}" for name in wanted])
     return f"[Unit]\nDescription=sealift: the current generation\n{lines}"
 

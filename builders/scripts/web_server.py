@@ -12,7 +12,7 @@ import re
 import sys
 from typing import Any
 
-from builders.scripts.units import RUN, Head, instance, user
+from builders.scripts.units import RUN, Head, named, nginx_files, user
 
 CACHE = "/var/cache/sealift-nginx"
 ECHO = "/.well-known/sealift"
@@ -127,16 +127,17 @@ def fill(
     echo = ECHOED.format(echo=ECHO, revision=REVISION)
     secure = head.https is not None
     tls = TLS.format(credentials=CREDENTIALS, certificate=certificate, key=key)
+    instance = named("nginx", nginx, nginx_files(nginx, head))
     return TEMPLATE.format(
         user=user("nginx"),
-        instance=instance(nginx),
+        instance=instance,
         types=f"    include {quote(types)};\n" if types else "",
         temporary="".join(f"    {each}_temp_path {CACHE}/{each};\n" for each in TEMPORARY),
         tls=tls if secure else "",
         upstreams="".join(upstream(name, each["port"]) for name, each in services.items()),
         redirect=redirect(head, echo) if secure else "",
         listen=f"0.0.0.0:{head.https} ssl http2" if secure else f"0.0.0.0:{head.http}",
-        probe=f"{RUN}/probe/nginx-{instance(nginx)}.sock",
+        probe=f"{RUN}/probe/{instance}.sock",
         echo=echo,
     )
 

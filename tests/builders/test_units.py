@@ -20,6 +20,7 @@ from builders.scripts.units import (
     Unit,
     bare,
     instance,
+    named,
     setting,
     sysusers,
     units,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 OTHER = HASH[::-1]
+HASH_SIZE = len(HASH)
+LONGEST_ADDRESS = 108
+"""Bytes of the address of a Unix socket, with the one that ends it."""
 WORST = 4.0
 """What no unit may exceed in `systemd-analyze security`."""
 HEAD = Head("/opt/sealift/store", "/opt/sealift/var", "/var/lib/sealift")
@@ -66,15 +70,27 @@ def values(text: str, key: str) -> list[str]:
 # What a unit says.
 
 
-def test_an_instance_is_of_its_store_path_alone() -> None:
-    wanted = unit(command=("/bin/sh", f"{HEAD.store_dir}/{HASH}-alpha/run"))
-    text = service(wanted)
-    assert values(text, "ExecStart") == [f'"/bin/sh" "{HEAD.store_dir}/%i-alpha/run"']
-    assert values(text, "WorkingDirectory") == [f"{HEAD.store_dir}/%i-alpha"]
-    # Nothing of it changes with the path, so systemd need not read it anew for another one.
-    path = wanted.path.replace(HASH, OTHER)
-    moved = (wanted.command[0], wanted.command[1].replace(HASH, OTHER))
-    assert service(replace(wanted, path=path, cwd=path, command=moved)) == text
+def test_a_template_names_its_store_path_itself() -> None:
+    text = service(unit(command=("/bin/sh", f"{HEAD.store_dir}/{HASH}-alpha/run")))
+    assert values(text, "ExecStart") == [f'"/bin/sh" "{HEAD.store_dir}/{HASH}-alpha/run"']
+    assert values(text, "WorkingDirectory") == [f"{HEAD.store_dir}/{HASH}-alpha"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"limits": {"files": "99"}}, {"port": 5001}, {"env": {"A": "1"}}]
+)
+def test_whatever_changes_is_another_instance(change: dict[str, Any]) -> None:
+    before, after = (named("alpha", each.path, files(each)) for each in (unit(), unit(**change)))
+    assert before.startswith(f"{HASH}-")
+    assert before[:HASH_SIZE] == after[:HASH_SIZE]
+    assert before != after
+
+
+def test_an_instance_has_room_for_its_probe_whatever_its_name() -> None:
+    wanted = unit("a" * 64)
+    address = values(files(wanted)[f"sealift-{wanted.name}-probe@.socket"], "ListenStream")[0]
+    mine = named(wanted.name, wanted.path, files(wanted))
+    assert len(address.replace("%i", mine)) < LONGEST_ADDRESS
 
 
 def test_both_sockets_go_to_an_instance_and_never_block() -> None:
@@ -86,13 +102,14 @@ def test_both_sockets_go_to_an_instance_and_never_block() -> None:
 def test_the_socket_is_for_this_machine_and_never_gives_up() -> None:
     text = files(unit())["sealift-alpha.socket"]
     assert values(text, "ListenStream") == ["127.0.0.1:5000"]
-    assert values(text, "Service") == [f"sealift-alpha@{HASH}.service"]
+    mine = named("alpha", unit().path, files(unit()))
+    assert values(text, "Service") == [f"sealift-alpha@{mine}.service"]
     assert values(text, "TriggerLimitIntervalSec") == ["0"]
 
 
 def test_a_probe_is_roots_and_goes_with_its_instance() -> None:
     text = files(unit())["sealift-alpha-probe@.socket"]
-    assert values(text, "ListenStream") == ["/run/sealift/probe/alpha-%i.sock"]
+    assert values(text, "ListenStream") == ["/run/sealift/probe/%i.sock"]
     assert values(text, "SocketMode") == ["0600"]
     assert values(text, "PartOf") == ["sealift-alpha@%i.service"]
 
@@ -169,13 +186,13 @@ def test_what_a_unit_of_its_own_tmp_would_not_see_is_shown_to_it(root: str) -> N
 
 
 def test_the_target_wants_each_instance() -> None:
-    wants = values(files(unit(), unit("beta", port=1, socket=False))["sealift.target"], "Wants")
-    assert wants == [
+    found = files(unit(), unit("beta", port=1, socket=False))
+    paths = {name: f"{HEAD.store_dir}/{HASH}-{name}" for name in ("alpha", "beta")}
+    paths["nginx"] = f"{HEAD.store_dir}/{OTHER}-nginx-1.22"
+    assert values(found["sealift.target"], "Wants") == [
         "sealift-alpha.socket",
-        f"sealift-alpha@{HASH}.service",
-        f"sealift-beta@{HASH}.service",
         "sealift-nginx.socket",
-        f"sealift-nginx@{OTHER}.service",
+        *(f"sealift-{name}@{named(name, path, found)}.service" for name, path in paths.items()),
     ]
 
 
@@ -304,7 +321,9 @@ def laid(folder: Path) -> tuple[Path, list[str]]:
     (folder / "units").mkdir()
     for name, text in wanted.items():
         (folder / "units" / name).write_text(text)
-    known = {"alpha": HASH, "beta": HASH, "nginx": OTHER}
+    paths = {name: f"{head.store_dir}/{HASH}-{name}" for name in ("alpha", "beta")}
+    paths["nginx"] = f"{head.store_dir}/{OTHER}-nginx-1.22"
+    known = {name: named(name, path, wanted) for name, path in paths.items()}
     names = [each for each in wanted if each.startswith("sealift")]
     return folder / "units", [_named(each, known) for each in names]
 
@@ -347,7 +366,7 @@ def test_each_unit_is_confined(tmp_path: Path) -> None:
     folder, names = laid(tmp_path)
     found = {}
     for name in (each for each in names if each.endswith(".service")):
-        (link := tmp_path / name).symlink_to(folder / re.sub(r"@\w+", "@", name))
+        (link := tmp_path / name).symlink_to(folder / re.sub(r"@[\w-]+", "@", name))
         done = analyze(folder, "security", "--offline=yes", "--no-pager", str(link))
         level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
         assert level is not None, done.stderr
@@ -370,5 +389,7 @@ def test_the_users_are_made(tmp_path: Path) -> None:
     assert made == {user(name) for name in names}
 
 
-def test_the_instance_of_a_path() -> None:
-    assert instance(f"/opt/store/{HASH}-a-b") == HASH
+def test_which_instance_comes_next_is_no_part_of_its_name() -> None:
+    texts = [f"[Socket]\nListenStream=1\nService={each}\n" for each in ("a", "b")]
+    first, second = (instance(f"/opt/store/{HASH}-a-b", "text", each) for each in texts)
+    assert first == second

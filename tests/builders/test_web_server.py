@@ -176,9 +176,9 @@ def settled(root: Path, probe: Path, where: Head, tree: Path) -> Path:
     """Write the configuration with a head's folders in the test's own."""
     locations = site({}, {"pages": {**PAGES["pages"], "path": "/x"}})
     text, _ = render({}, NGINX, str(tree / "mime.types"), where, site=locations, **PAIR)
-    text = text.replace(f"/run/sealift/probe/nginx-{HASH}.sock", str(probe))
+    text = re.sub(rf"/run/sealift/probe/{HASH}-\w+\.sock", str(probe), text)
     text = text.replace("/run/sealift/credentials/nginx", str(root))
-    text = text.replace(f"/run/sealift-nginx/{HASH}", str(root))
+    text = re.sub(rf"/run/sealift-nginx/{HASH}-\w+", str(root), text)
     text = text.replace("/var/cache/sealift-nginx", str(root / "cache"))
     text = re.sub(r"^user .*$", "user root;", text, flags=re.MULTILINE)
     (root / "cache").mkdir()

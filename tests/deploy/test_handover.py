@@ -127,6 +127,41 @@ def test_a_part_leaves_all_others_alone() -> None:
     assert part.closing == ()
 
 
+def moving(*, concurrent: bool = True) -> dict[str, Unit]:
+    """Return units that begin at other ports than those of `MOVING`."""
+    return {"alpha": unit(ports=frozenset({2}), concurrent=concurrent)}
+
+
+MOVING = Seen(
+    up={"alpha": {OLD: Phase.RUNNING}, "beta": {OLD: Phase.RUNNING}},
+    listening={"sealift-alpha.socket": "else", "sealift-beta.socket": "listens"},
+    ports={"sealift-alpha.socket": frozenset({1}), "sealift-beta.socket": frozenset({3})},
+)
+
+
+def test_what_goes_elsewhere_or_goes_stays_until_the_end() -> None:
+    made = plan(moving(), MOVING, {})
+    assert made.moves == {"alpha": Move.REOPEN}
+    assert made.first == frozenset()
+    assert made.moved == ("alpha",)
+    assert made.gone == ("beta",)
+
+
+def test_what_holds_a_port_that_is_wanted_ends_first() -> None:
+    held = {**MOVING.ports, "sealift-beta.socket": frozenset({2})}
+    assert plan(moving(), replace(MOVING, ports=held), {}).first == {"beta"}
+    same = {**MOVING.ports, "sealift-alpha.socket": frozenset({2})}
+    assert plan(moving(), replace(MOVING, ports=same), {}).first == {"alpha"}
+
+
+def test_a_port_that_nobody_knows_may_be_the_wanted_one() -> None:
+    assert plan(moving(), replace(MOVING, ports={}), {}).first == {"alpha", "beta"}
+
+
+def test_one_that_cannot_run_twice_ends_first() -> None:
+    assert plan(moving(concurrent=False), MOVING, {}).first == {"alpha"}
+
+
 def test_a_stamp_is_what_it_says() -> None:
     for stamp in (Stamp("text"), Stamp("text", "secrets")):
         assert Stamp.parse(str(stamp)) == stamp

@@ -6,7 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.planning import Step, batches, rotated, steps
-from deploy.release import Frontend, Health, Probe, Release, Route, Service, WebServer
+from deploy.release import (
+    Frontend,
+    Health,
+    Probe,
+    Release,
+    Route,
+    Service,
+    Systemd,
+    Unit,
+    WebServer,
+)
 
 
 def service(name: str, version: str = "1", port: int = 5000, env: str = "") -> Service:
@@ -88,6 +98,30 @@ def test_what_came_anew_may_restart_who_uses_it() -> None:
         Step("restart", "jobs", "if it is another value: KEY was sealed anew"),
     )
     assert rotated(done, users, ()) == ()
+    assert [each.action for each in rotated(done, users, ("TLS_CERT",))] == ["reload"]
+
+
+def managed(instance: str, *, routes: tuple[Route, ...] = ()) -> Service:
+    said = Unit("sealift-api", socket=True, concurrent=True, instance=instance, listens="text")
+    return replace(service("api"), unit=said, routes=routes)
+
+
+def test_another_text_of_a_unit_restarts_its_service_as_the_head_does() -> None:
+    old, new = (release(managed(f"{'0' * 32}-{each * 8}")) for each in "12")
+    assert steps(old, new) == (Step("restart", "api", "its unit changed"),)
+
+
+def test_what_no_unit_says_restarts_nothing() -> None:
+    old, new = (release(managed("i", routes=(Route(each),))) for each in ("/a/", "/b/"))
+    assert [(each.action, each.service) for each in steps(old, new)] == [("reload", "nginx")]
+
+
+def test_another_text_of_the_web_servers_unit_restarts_it() -> None:
+    old, new = (
+        replace(OLD, systemd=Systemd("sealift-nginx", 80, None, None, None, "r", instance=each))
+        for each in "12"
+    )
+    assert steps(old, new) == (Step("restart", "nginx", "its unit changed"),)
 
 
 def test_the_canary_is_alone_and_first() -> None:

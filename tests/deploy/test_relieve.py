@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from deploy.handover import Move, Plan
 from deploy.relieve import relieve
+from deploy.systemd import FRESH as FRESHNESS
 from deploy.systemd import Systemd
 from deploy.units import Unit
 
@@ -84,6 +86,48 @@ def test_one_that_systemd_knows_is_read_anew_first(heard: Heard) -> None:
 def test_what_else_is_done_waits_for_the_reading(heard: Heard, move: Move) -> None:
     words = told(heard, move, replace(UNIT, concurrent=move is not Move.SWAP))
     assert words[0] == "daemon-reload"
+
+
+def test_what_is_asked_elsewhere_ends_when_the_web_server_knows(heard: Heard) -> None:
+    web = replace(UNIT, name="nginx", socket="sealift-nginx.socket", probe="p")
+    beta = f"sealift-beta@{'0' * 32}.service"
+    plan = Plan(
+        {"alpha": UNIT, "nginx": web},
+        {"alpha": Move.REOPEN, "nginx": Move.RELOAD},
+        {"alpha": (OLD,), "beta": (beta,)},
+        ("sealift-beta.socket",),
+    )
+    heard.loaded = f"Id={web.service}\nActiveState=active\n"
+    relieve(
+        heard, plan, {}, lambda units: heard.words.extend(f"well {each.name}" for each in units)
+    )
+    words = heard.words
+    last = next(each for each in words if each.startswith("stop") and OLD in each)
+    assert {beta, "sealift-beta.socket", f"sealift-beta-probe@{'0' * 32}.socket"} <= {*last.split()}
+    order = [
+        "stop sealift-alpha.socket",
+        "start sealift-alpha.socket sealift-nginx.socket",
+        f"restart {FRESH}",
+        f"reload {web.service}",
+        "well nginx",
+        last,
+    ]
+    assert [each for each in words if each in order] == order
+
+
+def test_a_link_stays_while_what_runs_needs_it(heard: Heard, tmp_path: Path) -> None:
+    file, names = tmp_path / "unit", [FRESH, "sealift-alpha-probe@.socket", "sealift-beta.socket"]
+    links = tmp_path / "links"
+    heard.loaded = f"Id={FRESH}\nActiveState=active\n"
+    heard.link(dict.fromkeys(names, file))
+    heard.link({})
+    assert {each.name for each in links.iterdir()} == {*names[:2]}
+    heard.link({}, keep=False)
+    assert {each.name for each in links.iterdir()} == {FRESH}
+    heard.loaded = ""
+    time.sleep(FRESHNESS)
+    heard.link({})
+    assert not [*links.iterdir()]
 
 
 def test_units_are_read_anew_once(heard: Heard) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,7 @@ class One:
 
     def instance(self, service: str) -> str:
         said = self.head.run("systemctl", "list-units", "--plain", "--no-legend", "sealift-*")
-        found = re.findall(rf"sealift-{service}@\w{{32}}\.service", said.stdout.decode())
+        found = re.findall(rf"sealift-{service}@[\w-]{{41}}\.service", said.stdout.decode())
         assert len(found) == 1, said.stdout.decode()
         return str(found[0])
 
@@ -233,6 +235,88 @@ def test_a_changed_service_is_relieved_and_nobody_waits_in_vain(one: One, second
     after = one.pids()
     assert after["alpha"] != before["alpha"]
     assert (after["beta"], after["nginx"]) == (before["beta"], before["nginx"])
+
+
+@contextmanager
+def changed(one: One, file: Path, old: str, new: str) -> Iterator[str]:
+    """Build a release with one text changed; afterwards the head is back at the first release."""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    try:
+        yield one.site.build()
+    finally:
+        file.write_text(text)
+        one.deploy(one.first)
+
+
+def test_another_text_of_the_web_servers_unit_keeps_nobody_waiting(one: One) -> None:
+    before = one.pids()
+    units = one.site.root / "builders" / "scripts" / "units.py"
+    with changed(one, units, "LimitNOFILE=16384", "LimitNOFILE=16000") as release:
+        # A request whose body never ends holds the old instance back for as long as it may.
+        slow = subprocess.Popen(
+            ("openssl", "s_client", "-quiet", "-connect", f"{one.head.address}:443"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert slow.stdin is not None
+        slow.stdin.write(b"POST /alpha/health HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")
+        slow.stdin.flush()
+        longest = [0.0]
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.is_set():
+                began = time.monotonic()
+                assert ask(one.head, "/alpha/health", timeout=20.0)[0] == 200
+                longest.append(time.monotonic() - began)
+
+        with ThreadPoolExecutor() as pool:
+            looking = pool.submit(look)
+            try:
+                one.deploy(release)
+            finally:
+                done.set()
+            looking.result()
+            slow.kill()
+            slow.wait()
+            slow.stdin.close()
+        assert max(longest) < 5.0
+        assert one.pids()["nginx"] != before["nginx"]
+        assert one.pids()["alpha"] == before["alpha"]
+
+
+def test_a_service_with_another_port_is_asked_where_it_is(one: One) -> None:
+    recipe = one.site.recipes / "backends" / "alpha.yaml"
+    with changed(one, recipe, "5101", "5199") as release, asking(one) as answers:
+        time.sleep(0.3)
+        one.deploy(release)
+        time.sleep(0.5)
+    assert set(answers) == {200}, {each: answers.count(each) for each in set(answers)}
+
+
+def test_a_service_with_another_name_is_asked_where_it_is_and_leaves_nothing(one: One) -> None:
+    recipes = one.site.recipes
+    old, new = (recipes / "backends" / f"{name}.yaml" for name in ("alpha", "gamma"))
+    lock = recipes / "locks" / "gamma.pylock.toml"
+    lock.write_bytes((recipes / "locks" / "alpha.pylock.toml").read_bytes())
+    old.rename(new)
+    try:
+        with changed(one, new, "5101", "5199") as release:
+            with asking(one) as answers:
+                time.sleep(0.3)
+                one.deploy(release)
+                time.sleep(0.5)
+            left = one.head.run("systemctl", "list-units", "--all", "--plain", "--no-legend")
+            files = one.head.run("ls", "/run/sealift/probe").stdout.decode().split()
+            assert "sealift-alpha" not in left.stdout.decode()
+            assert len(files) == 3, files
+    finally:
+        new.rename(old)
+        lock.unlink()
+    assert set(answers) == {200}, {each: answers.count(each) for each in set(answers)}
 
 
 def test_a_page_of_before_finds_its_files(one: One, second: str) -> None:

@@ -18,7 +18,7 @@ from deploy.ownership import check_room
 from deploy.profile import Profile
 from deploy.release import Health, Probe, Release, Service, Systemd, WebServer
 from deploy.release import Unit as Said
-from deploy.units import TARGET, chosen, files, parse, units
+from deploy.units import TARGET, chosen, files, parse, probe, units
 from sealift import site as site_module
 from store.database import DiskFullError
 
@@ -71,6 +71,20 @@ def test_every_service_is_an_instance_of_its_path(release: Release) -> None:
     assert str(found["alpha"].address) == f"/run/sealift/probe/alpha-{HASH}.sock"
     assert found["beta"].sockets == ()
     assert found["beta"].address is None
+
+
+def test_an_instance_is_called_what_the_release_says(release: Release) -> None:
+    mine = f"{HASH}-0a1b2c3d"
+    alpha = release.services["alpha"]
+    assert alpha.unit is not None
+    said = replace(alpha, unit=replace(alpha.unit, instance=mine))
+    wanted = replace(release, services={**release.services, "alpha": said})
+    found = units(wanted)["alpha"]
+    assert parse(found.service) == ("alpha", mine)
+    assert probe(found.service) == found.probe
+    assert str(found.address) == f"/run/sealift/probe/{mine}.sock"
+    # By its own name it stays what it was begun as, whatever the template says later.
+    assert files(wanted, units(wanted))[found.service].name == "sealift-alpha@.service"
 
 
 @pytest.mark.parametrize(
