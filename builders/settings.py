@@ -30,6 +30,8 @@ PARALLEL = 8
 """Hosts that are spoken to at once, where the settings do not say."""
 CONNECT_TIMEOUT = 10
 """Seconds in which a host must answer, where the settings do not say."""
+KEEP = 5
+"""Generations that `sealift gc` leaves, where the settings do not say."""
 
 _FORMAT = 2
 _PATHS = (
@@ -85,8 +87,8 @@ class Settings:
 
     `sandbox` is `on` or `off`. `groups` are sets of hosts, `roles` the services that hosts of a
     role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
-    spoken to; `connect_timeout` is in seconds. `recovery` are public keys that secrets are sealed
-    to besides those of heads.
+    spoken to; `connect_timeout` is in seconds; `keep` is how many generations stay. `recovery` are
+    public keys that secrets are sealed to besides those of heads.
     """
 
     file: Path
@@ -105,6 +107,7 @@ class Settings:
     known_hosts: Path = Path("known_hosts")
     parallel: int = PARALLEL
     connect_timeout: int = CONNECT_TIMEOUT
+    keep: int = KEEP
     recovery: tuple[str, ...] = ()
     ssh_config: Path | None = None
 
@@ -219,6 +222,7 @@ def _settings(
         roles=MappingProxyType({name: tuple(of) for name, of in said.get("roles", {}).items()}),
         known_hosts=path("known_hosts", "known_hosts"),
         parallel=said.get("parallel", PARALLEL),
+        keep=said.get("keep", KEEP),
         connect_timeout=said.get("connect_timeout", CONNECT_TIMEOUT),
         recovery=tuple(said.get("recovery", ())),
         ssh_config=path("ssh_config", "") if "ssh_config" in paths else None,

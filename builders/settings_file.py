@@ -32,6 +32,7 @@ HOST_WORDS = ("address", "user", "key", "gateway")
 HOST_KEYS = ("kind", "port", "port_offset", *HOST_WORDS, "roles", "priority", "sudo")
 HIGHEST_PORT = 65_535
 MOST_PARALLEL = 256
+MOST_KEPT = 1000
 LONGEST_WAIT = 600
 """Seconds."""
 HIGHEST_PRIORITY = 1_000_000
@@ -49,7 +50,7 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
         RecipeError: an unknown key or a wrong value.
     """
     node = parse(content, file)
-    numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT}
+    numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT, "keep": MOST_KEPT}
     sections = ("mirrors", "sandbox", "hosts", "groups", "roles", "recovery")
     values = mapping(node, (*PATHS, *sections, *numbers))
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}

@@ -124,6 +124,7 @@ def wish(
         secrets={} if wanted is None else sealed(settings, hosts, wanted),
         state_dir=settings.state_dir,
         parallel=settings.parallel,
+        keep=settings.keep,
         **{"batch": settings.parallel, **said},
     )
 

@@ -26,7 +26,7 @@ MEGABYTE = 1_000_000
     "--keep",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many generations stay; by default what the inventory said, or 5.",
+    help="How many generations stay; by default `keep` of sealift.yaml, or 5.",
 )
 @host
 @as_json
@@ -50,7 +50,7 @@ def _forget(site: Site, host: str | None, keep: int | None) -> Sequence[Generati
     from deploy.activate import prune
 
     head = site.head(host)
-    return prune(head, keep or head.keep)
+    return prune(head, keep or (head.keep if site.on_head else site.settings.keep))
 
 
 def _kept(site: Site) -> Collection[StorePath]:

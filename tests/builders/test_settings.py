@@ -80,6 +80,7 @@ known_hosts: keys/hosts
 ssh_config: ssh.conf
 parallel: 3
 connect_timeout: 4
+keep: 7
 """,
     )
     assert found.store_dir == Path("/opt/sealift/store")
@@ -108,7 +109,7 @@ connect_timeout: 4
     assert found.roles == {"web": ("nginx", "portal")}
     assert found.known_hosts == tmp_path / "keys" / "hosts"
     assert found.ssh_config == tmp_path / "ssh.conf"
-    assert (found.parallel, found.connect_timeout) == (3, 4)
+    assert (found.parallel, found.connect_timeout, found.keep) == (3, 4, 7)
 
 
 def test_locks_lie_below_the_recipes_that_are_named(tmp_path: Path) -> None:
@@ -210,6 +211,7 @@ WRONG = {
     "group as a mapping": ("groups: {heads: {a: b}}\n", "1:17", "wrong type", None),
     "services of a role": ("roles: {web: nginx}\n", "1:14", "wrong type", None),
     "parallel": ("parallel: 0\n", "1:11", "out of range", None),
+    "keep": ("keep: 0\n", "1:7", "out of range", None),
     "connect timeout": ("connect_timeout: 0.5\n", "1:18", "wrong type", None),
     "kind of host": ("hosts: {a: {kind: remote}}\n", "1:19", "unknown kind of host", None),
     "port": ("hosts: {local: {port: 0}}\n", "1:23", "out of range", None),

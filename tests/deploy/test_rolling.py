@@ -128,6 +128,7 @@ def test_a_head_that_cannot_prepare_keeps_all_from_switching(store: LocalStore, 
         assert words in (["prepare", "back"], ["EOF"], []), words
     assert any(head.words[-1:] == ["back"] for head in heads)
     assert caught.value.exit_code == 6
+    assert caught.value.slug == "unhealthy"
     assert "head[1-3]: not touched, runs generation 1" in caught.value.lines
 
 
