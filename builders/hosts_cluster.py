@@ -26,6 +26,12 @@ _ADDRESS = ("ip_address", "ip", "address")
 _USER = ("ssh_user", "user")
 _PORT = ("ssh_port", "port")
 _KEY = ("ssh_key_path", "ssh_key_file", "ssh_key", "key")
+_PASSWORDS = ("ssh_password", "password")
+_TAKEN = frozenset(
+    {*_NAME, *_ADDRESS, *_USER, *_PORT, *_KEY}
+    | {"priority", "services", "ssh", "vip_owner", "vip_candidate"}
+)
+"""What is read of a host."""
 _HIGHEST_PORT = 65_535
 _HIGHEST_PRIORITY = 1_000_000
 
@@ -45,7 +51,7 @@ def read(node: Node) -> tuple[dict[str, Facts], dict[str, tuple[str, ...]], list
     said = _nodes(node)
     hosts: dict[str, Facts] = {}
     groups: dict[str, list[str]] = {HEADS: [], COMPUTE: []}
-    notes = _notes(said)
+    notes = [*_notes(said), *_others(node), *_unused(said)]
     for key in (*CONTROLLERS, *NODES):
         for entry in _entries(said.get(key)):
             values = mapping(entry)
@@ -114,14 +120,36 @@ def _groups(values: dict[str, Node], services: dict[str, bool], *, head: bool) -
 
 
 def _notes(said: dict[str, Node]) -> list[str]:
-    cut = ("ssh_password", "password")
     entries = (entry for key in (*CONTROLLERS, *NODES) for entry in _entries(said.get(key)))
     return [
         f"{key.text} ({key.where}): keys let sealift in, not passwords"
         for entry in entries
         for key, _ in entry.entries
-        if key.text in cut
+        if key.text in _PASSWORDS
     ]
+
+
+def _others(node: Node) -> list[str]:
+    """Say which parts of the file are not about hosts; those for SSH in them one by one."""
+    found = {key.text: value for key, value in node.entries}
+    listed = {"nodes"} if "nodes" in found else {*CONTROLLERS, *NODES}
+    rest = {name: value for name, value in found.items() if name not in listed}
+    notes = [
+        f"{name}.{key.text} ({key.where}): keys let sealift in, not passwords"
+        for name, value in rest.items()
+        if value.sort == "map"
+        for key, _ in value.entries
+        if key.text == _PASSWORDS[0]
+    ]
+    return [*notes, f"{', '.join(rest)}: not about hosts"] if rest else notes
+
+
+def _unused(said: dict[str, Node]) -> list[str]:
+    """Say what is known of hosts that a deploy has no use for, each key once."""
+    entries = [entry for key in (*CONTROLLERS, *NODES) for entry in _entries(said.get(key))]
+    keys = dict.fromkeys(key.text for entry in entries for key, _ in entry.entries)
+    rest = [key for key in keys if key not in _TAKEN and key not in _PASSWORDS]
+    return [f"{', '.join(rest)} of hosts: a deploy has no use for that"] if rest else []
 
 
 def _word(values: dict[str, Node], keys: tuple[str, ...]) -> str | None:

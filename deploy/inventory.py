@@ -187,7 +187,15 @@ class Inventory:
             InputError: the set cannot be read, is empty, or names what is not here.
         """
         text = wanted if isinstance(wanted, str) else ",".join(wanted)
-        return _in_place(map(self.host, expand(text, self.groups)))
+        names = expand(text, self.groups)
+        lacking = [name for name in names if name not in self.hosts]
+        if len(lacking) > 1:
+            raise InputError(
+                f"there are no hosts {fold(lacking)}",
+                got=f"there are: {fold(self.hosts) if self.hosts else 'none'}",
+                hint="sealift inventory list",
+            )
+        return _in_place(map(self.host, names))
 
     def every(self) -> tuple[Host, ...]:
         """Return all hosts, in the order of `select`."""

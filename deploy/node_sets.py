@@ -87,6 +87,12 @@ def _check(text: str, written: str, groups: Mapping[str, str]) -> None:
     ranges = [each for found in _RANGES.findall(written) for each in found.split(",")]
     if not all(map(_RANGE.match, ranges)):
         raise _refuse(text, "this is no set of hosts: a range is two numbers, as in [1-3]")
+    if any(
+        last and int(last) < int(first)
+        for each in ranges
+        for first, last, _ in _RANGE.findall(each)
+    ):
+        raise _refuse(text, "this is no set of hosts: a range begins with its smaller number")
     if sum(map(_size, _OPERATORS.split(written))) > MOST:
         raise _refuse(text, f"the set has more than {MOST} names")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 OK, REDIRECT, SWITCHING = 200, 300, 101
 EXCERPT = 200
+_ASKED = {Probe.HTTP: "GET ", Probe.WEBSOCKET: "WebSocket handshake ", Probe.TCP: "connection to "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ class Request:
     socket: Path | None = None
 
     def __str__(self) -> str:
-        place = f"{self.host}:{self.port}" if self.socket is None else f"{self.socket}:"
+        if self.socket is not None:
+            return f"{_ASKED[self.probe]}{self.path} at {self.socket}"
+        place = f"{self.host}:{self.port}"
         match self.probe:
             case Probe.HTTP:
                 return f"GET http{'s' if self.tls else ''}://{place}{self.path}"

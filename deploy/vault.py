@@ -124,8 +124,21 @@ class Vault:
         Raises:
             SecretMissingError: there is none of this name.
         """
-        self.read(name)
+        self.check(name)
         durable.remove(self.file(name))
+
+    def check(self, name: str) -> None:
+        """Refuse a name of which there is no secret.
+
+        Raises:
+            SecretMissingError: there is none of this name.
+        """
+        if not self.file(name).is_file():
+            raise SecretMissingError(
+                f"the vault has no secret {name}",
+                where=str(self.folder),
+                hint="what there is: sealift secret list",
+            )
 
     def rekey(self, name: str, recipients: Recipients, identities: Sequence[Any]) -> None:
         """Seal a secret again, for those who should read it now.

@@ -31,7 +31,8 @@ def text(error: Error) -> str:
 
 
 def _shown(fact: str) -> str:
-    return "\n".join(plain(line) for line in str(fact).split("\n"))
+    # Lines after the first stand below its beginning, and so are no facts of their own.
+    return f"\n{' ' * 12}".join(plain(line) for line in str(fact).split("\n"))
 
 
 def record(error: Error) -> dict[str, Any]:

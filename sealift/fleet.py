@@ -6,6 +6,7 @@ What is done with them is for `deploy.rolling` and `deploy.remote`; how it looks
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from store.errors import Error, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from builders.settings import Settings
     from deploy.events import Event
@@ -101,6 +103,28 @@ def release(site: Site, named: str | None) -> Release:
     return load(site.store.real(site.path(named or site.release())))
 
 
+def behind(site: Site, wanted: Release) -> tuple[str, ...]:
+    """Return the recipes in a release that were built anew after it, and are not in it so; sorted.
+
+    Building one recipe makes no release: what is deployed then is the one from before.
+    """
+    roots = site.store.var_dir / "gcroots"
+    parts = {each.name: each.path for each in wanted.services.values()}
+    parts |= {each.name: each.path for each in wanted.frontends.values()}
+    made = _made(roots / site.release())
+    return tuple(
+        name
+        for name, path in sorted(parts.items())
+        if made is not None
+        and (_made(roots / name) or 0.0) > made
+        and os.readlink(roots / name) != str(path)  # noqa: PTH115 (text)
+    )
+
+
+def _made(root: Path) -> float | None:
+    return root.lstat().st_mtime if root.is_symlink() else None
+
+
 def wish(
     site: Site, hosts: Sequence[Host], wanted: Release | None, options: Mapping[str, Any]
 ) -> Wish:
@@ -153,6 +177,7 @@ def plan(heads: Sequence[RemoteHead], wanted: Wish) -> Plan:
     Raises:
         Error: a head cannot be reached, and none may be missing.
     """
+    from deploy.ssh_errors import UnreachableError
     from deploy.stopping import Stopping
     from deploy.survey import survey
     from deploy.team import Team, TeamError
@@ -160,7 +185,10 @@ def plan(heads: Sequence[RemoteHead], wanted: Wish) -> Plan:
     try:
         return survey(heads, wanted, Team(wanted.parallel, Stopping()))
     except TeamError as error:
-        raise first(error.failures) from error
+        cause = first(error.failures)
+        if isinstance(cause, UnreachableError) and error.done:
+            cause.hint = f"{cause.hint or 'is it up?'}; to go on without it: --allow-missing"
+        raise cause from error
 
 
 def gather(

@@ -58,7 +58,9 @@ def plan(
         hosts = fleet.chosen(site, host)
         if hosts is None:
             raise InputError("there is nothing to plan on this machine", hint="sealift deploy")
-        wish = fleet.wish(site, hosts, fleet.release(site, release), wanted)
+        meant = fleet.release(site, release)
+        _warn(site, meant, release)
+        wish = fleet.wish(site, hosts, meant, wanted)
         with fleet.reaching(site.settings, hosts) as heads:
             found = fleet.plan(heads, wish)
     _show(found, as_json=as_json)
@@ -98,6 +100,7 @@ def deploy(
         hosts = fleet.chosen(site, host)
         if hosts is not None:
             found = fleet.release(site, release)
+            _warn(site, found, release)
             _roll(site, hosts, found, wanted, yes=yes, as_json=as_json)
             return
         _check_alone(wanted)
@@ -178,6 +181,16 @@ def telling_of(*, as_json: bool) -> Callable[[str, Event], None]:
         say(line, err=True)
 
     return tell
+
+
+def _warn(site: Site, meant: Release, named: str | None) -> None:
+    """Say what was built after the newest release, which is taken where none is named."""
+    from sealift import fleet
+
+    newer = fleet.behind(site, meant) if named is None else ()
+    if newer:
+        hint = f"to take them along: sealift build {site.release()}"
+        say(f"newer than the release: {', '.join(newer)}; {hint}", err=True)
 
 
 def _is_noise(event: Event) -> bool:

@@ -90,7 +90,9 @@ def generate(
     vault, recipients = keyring.vault(settings), keyring.recipients(settings)
     release = built(location)
     if release is None and not names:
-        raise InputError("no release was built yet that could need secrets", hint="sealift build")
+        raise InputError(
+            "no release was built yet that could need secrets", hint="sealift build all"
+        )
     have = vault.names()
     makings = wanted(release, names, have, replace=replace)
     reached = [
@@ -134,7 +136,7 @@ def remove(location: Location, name: str, *, yes: bool) -> None:
     from sealift.secret_rows import built, users
 
     vault = keyring.vault(location.settings())
-    vault.read(name)
+    vault.check(name)
     used = users(built(location)).get(name, ())
     if not yes:
         if not sys.stdin.isatty():

@@ -171,7 +171,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert "address of node_01: {{ address }} is computed" in notes
     assert "ansible_password of node_01: keys let sealift in, not passwords" in notes
     text = CLUSTER.replace("ssh_port: 2222", "ssh_password: hunter3")
-    (note,) = found(tmp_path, text).notes
+    note = found(tmp_path, text).notes[0]
     assert note.startswith("ssh_password (")
     assert "hunter3" not in note
 
@@ -249,3 +249,19 @@ def test_a_name_with_an_underscore_gets_another_and_keeps_its_address(
     file.write_text(UNDERSCORES[name].replace("c_d", "a-b"))
     with pytest.raises(RecipeError, match="a-b"):
         read(file)
+
+
+def test_what_a_deploy_has_no_use_for_is_said(tmp_path: Path) -> None:
+    text = (
+        "cluster: {name: x, ssh_password: hunter4}\n"
+        "nodes:\n"
+        "  controllers:\n"
+        "    - {hostname: head1, ip_address: 10.0.0.1, cpus: 8, memory: 64}\n"
+        "  compute_nodes:\n"
+        "    - {hostname: node1, ip_address: 10.0.0.2, cpus: 8, gpus: 2}\n"
+    )
+    made = found(tmp_path, text)
+    assert "cpus, memory, gpus of hosts: a deploy has no use for that" in made.notes
+    assert any(each.startswith("cluster.ssh_password (") for each in made.notes)
+    assert "cluster: not about hosts" in made.notes
+    assert "hunter4" not in repr(made)

@@ -179,6 +179,8 @@ class TestSelecting:
         assert names(inventory, ["head1", "@some", "spare"]) == ["head2", "head1", "head3", "spare"]
 
     def test_an_unknown_one_is_answered_with_the_nearest(self, inventory: Inventory) -> None:
+        with pytest.raises(InputError, match=r"there are no hosts head\[20-22\]"):
+            inventory.select("head[1-3],head[20-22]")
         with pytest.raises(InputError, match="no host 'haed1'") as caught:
             inventory.select("head1,haed1")
         assert caught.value.got == "there are: head[1-12],spare"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +112,6 @@ def test_a_websocket_needs_the_right_answer() -> None:
 @pytest.mark.parametrize("probe", Probe)
 def test_a_request_says_what_it_asks(probe: Probe) -> None:
     assert f"{HOST}:5010" in str(Request(probe, HOST, 5010, "/x"))
+    asked = str(Request(probe, HOST, 5010, "/x", socket=Path("/run/a.sock")))
+    assert asked.endswith("/x at /run/a.sock")
+    assert "://" not in asked

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from deploy.events import Event, What
+from deploy.release import Frontend, Release
 from deploy.services import Changes
 from deploy.ssh_errors import UnreachableError
+from deploy.team import TeamError
 from sealift import fleet, head_view, many
 from sealift.commands import deploy as deploy_commands
 from sealift.commands import head as head_commands
 from sealift.fold import fold, line, sheets
 from sealift.site import Location
 from store.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def head(release: str = "a", pid: int = 1, *, healthy: bool = True, number: int = 4) -> Any:
@@ -147,6 +148,45 @@ def test_pages_are_among_what_was_done() -> None:
     changes = Changes(restarted=("api",))
     assert deploy_commands._touched(changes, ["dashboard (pages)"]) == "api, dashboard (pages)"
     assert deploy_commands._touched(Changes()) == "nothing had to be restarted"
+
+
+def test_what_was_built_after_the_release_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "sealift.yaml"
+    file.write_text(f"store_dir: {tmp_path}/store\n")
+    (tmp_path / "recipes").mkdir()
+    old, new = f"{tmp_path}/store/{'0' * 32}-pages", f"{tmp_path}/store/{'1' * 32}-pages"
+    wanted = Release(tmp_path, {}, {"pages": Frontend("pages", Path(old), "web", ())}, None)
+    with Location(config=file).open() as site:
+        roots = site.store.var_dir / "gcroots"
+        for name, path, moment in (("release", "r", 100), ("pages", new, 200)):
+            (roots / name).symlink_to(path)
+            os.utime(roots / name, (moment, moment), follow_symlinks=False)
+        assert fleet.behind(site, wanted) == ("pages",)
+        os.utime(roots / "pages", (50, 50), follow_symlinks=False)
+        assert fleet.behind(site, wanted) == ()
+        (roots / "pages").unlink()
+        (roots / "pages").symlink_to(old)
+        assert fleet.behind(site, wanted) == ()
+
+
+def test_a_plan_with_a_dead_head_says_how_to_go_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = UnreachableError("it does not answer", where="head2", hint="is it up?")
+
+    def look(*_: object) -> None:
+        raise TeamError({"head2": dead}, {"head1": None})
+
+    monkeypatch.setattr("deploy.survey.survey", look)
+    heads: Any = ()
+    wish: Any = Parallel()
+    with pytest.raises(UnreachableError) as caught:
+        fleet.plan(heads, wish)
+    assert caught.value.hint == "is it up?; to go on without it: --allow-missing"
+
+
+class Parallel:
+    """As much of a wish as is asked for."""
+
+    parallel = 1
 
 
 HEADS = "{'head[1-3]': {address: 'host-{name}'}}"
