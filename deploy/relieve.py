@@ -99,12 +99,16 @@ def _leave(manager: Systemd, plan: Plan, well: Well) -> None:
     A reload returns before the configuration is loaded, and the workers before it go on accepting
     for a moment after that.
     """
-    ending = [unit for name in (*plan.gone, *plan.moved) for unit in plan.old.get(name, ())]
+    gone, moved = (
+        [unit for name in names for unit in plan.old.get(name, ())]
+        for names in (plan.gone, plan.moved)
+    )
     web = plan.units.get(WEB_SERVER)
-    if ending and web is not None and web.address is not None:
+    if (gone or moved) and web is not None and web.address is not None:
         well([web])
         time.sleep(LINGER)
-    _stop(manager, ending, plan.closing)
+    manager.end(moved, wait=False)
+    _stop(manager, gone, plan.closing)
 
 
 def _stop(manager: Systemd, services: Collection[str], sockets: Collection[str]) -> None:

@@ -102,7 +102,7 @@ def test_what_is_asked_elsewhere_ends_when_the_web_server_knows(heard: Heard) ->
         heard, plan, {}, lambda units: heard.words.extend(f"well {each.name}" for each in units)
     )
     words = heard.words
-    last = next(each for each in words if each.startswith("stop") and OLD in each)
+    last = next(each for each in words if each.startswith("stop") and beta in each)
     assert {beta, "sealift-beta.socket", f"sealift-beta-probe@{'0' * 32}.socket"} <= {*last.split()}
     order = [
         "stop sealift-alpha.socket",
@@ -110,6 +110,7 @@ def test_what_is_asked_elsewhere_ends_when_the_web_server_knows(heard: Heard) ->
         f"restart {FRESH}",
         f"reload {web.service}",
         "well nginx",
+        f"stop --no-block {OLD}",
         last,
     ]
     assert [each for each in words if each in order] == order

@@ -309,9 +309,9 @@ def test_a_service_with_another_name_is_asked_where_it_is_and_leaves_nothing(one
                 time.sleep(0.3)
                 one.deploy(release)
                 time.sleep(0.5)
-            left = one.head.run("systemctl", "list-units", "--all", "--plain", "--no-legend")
+            left = one.head.run("systemctl", "list-units", "--all", "--plain", "sealift-alpha*")
             files = one.head.run("ls", "/run/sealift/probe").stdout.decode().split()
-            assert "sealift-alpha" not in left.stdout.decode()
+            assert "sealift-alpha" not in left.stdout.decode(), left.stdout.decode()
             assert len(files) == 3, files
     finally:
         new.rename(old)
