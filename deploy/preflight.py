@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deploy import fit
+from deploy.errors import HeadError, PortTakenError
 from deploy.profile import Status, before
 from store.errors import Error
 from store.receive import SPARE
@@ -49,10 +50,14 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a head cannot take the release, and the one thing to do."""
+    """Why a head cannot take the release, and the one thing to do.
+
+    `slug` is that of the error which its agent would raise for it.
+    """
 
     reason: str
     hint: str
+    slug: str = HeadError.slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,8 @@ def refusals(rows: tuple[Row, ...]) -> tuple[Refusal, ...]:
     return tuple(row.refusal for row in rows if row.refusal is not None)
 
 
-def _row(answer: str, reason: str = "", hint: str = "") -> Row:
-    return Row("", answer, Refusal(reason, hint) if reason else None)
+def _row(answer: str, reason: str = "", hint: str = "", slug: str = HeadError.slug) -> Row:
+    return Row("", answer, Refusal(reason, hint, slug) if reason else None)
 
 
 def _system(_head: str, facts: Facts, _needs: Needs) -> Row:
@@ -209,7 +214,8 @@ def _ports(_head: str, facts: Facts, needs: Needs) -> Row:
     if not facts.taken:
         return _row("free or ours")
     told = [f"{port} ({needs.ports.get(port, 'web')}) by {who}" for port, who in facts.taken]
-    return _row("taken", f"ports are taken: {'; '.join(told)}", "stop that, or set another port")
+    reason, hint = f"ports are taken: {'; '.join(told)}", "stop that, or set another port"
+    return _row("taken", reason, hint, PortTakenError.slug)
 
 
 def _lock(_head: str, facts: Facts, _needs: Needs) -> Row:

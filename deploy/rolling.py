@@ -24,6 +24,7 @@ from deploy.node_sets import fold
 from deploy.orders import HeadSettings, Order
 from deploy.preflight import short
 from deploy.remote import RemoteHead, agent_of
+from deploy.report import error_from_json
 from deploy.stopping import Stopping, listening
 from deploy.survey import survey, url
 from deploy.team import HaltedError, StoppedError, Team, TeamError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from deploy.dialogue import Healthy, Session
     from deploy.planning import Plan
+    from deploy.preflight import Refusal
     from deploy.survey import Wish
     from store.send import Progress, Sent
 
@@ -159,7 +161,7 @@ class Rolling:
         self._active = tuple(head for head in self.heads if head.name in present)
         self.show(self.plan)
         refused = {
-            each.head: HeadError(refusal.reason, where=each.head, hint=refusal.hint)
+            each.head: _refusal(each.head, refusal)
             for each in self.plan.heads
             for refusal in each.refusals[:1]
         }
@@ -389,6 +391,12 @@ class Rolling:
             yield
         finally:
             done.set()
+
+
+def _refusal(head: str, found: Refusal) -> Error:
+    """Return the error that the head itself would raise."""
+    facts = {"slug": found.slug, "exit_code": HeadError.exit_code, "where": head}
+    return error_from_json({**facts, "reason": found.reason, "hint": found.hint})
 
 
 def _agree_on(targets: Mapping[str, str | None]) -> None:

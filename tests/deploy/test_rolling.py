@@ -252,6 +252,13 @@ def test_preflight_refuses_before_anything_is_sent(store: LocalStore) -> None:
     assert not any(head.words for head in heads)
 
 
+def test_preflight_refuses_by_the_slug_that_an_agent_would(store: LocalStore) -> None:
+    heads = three(facts={"taken": "5101 7 httpd"})
+    with pytest.raises(FleetRefusedError, match="httpd") as caught:
+        roll(heads, store)
+    assert caught.value.slug == "port-taken"
+
+
 def test_nothing_is_done_that_is_not_agreed_to(store: LocalStore) -> None:
     heads = three()
     wish = Wish(store, "bob", RELEASE)
