@@ -47,7 +47,7 @@ def test_fab_runs_it_and_ends_with_its_exit_code(tmp_path: Path) -> None:
     argv = [FAB, "-r", str(PACKAGE), "deploy", "--host", "head[7-9]", "--yes"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "there is no host 'head7'" in done.stderr
+    assert "there are no hosts head[7-9]" in done.stderr
     listed = subprocess.run(
         [FAB, "-r", str(PACKAGE), "--list"],
         cwd=tmp_path,
