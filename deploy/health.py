@@ -75,13 +75,9 @@ class Watch:
 
     def fresh(self) -> bool:
         """Tell whether the process began only lately."""
-        return self.age() < FRESH
-
-    def age(self) -> float:
-        """Return how long the process has been up, in seconds; 0 where nobody can tell."""
         process = self.manager.processes().get(self.program)
         since = None if process is None else process.since
-        return 0.0 if since is None else time.time() - since
+        return since is None or time.time() - since < FRESH
 
     def _compare(self, process: Process) -> str | None:
         if process.pid is None:
@@ -142,15 +138,10 @@ def _one(check: Check, watch: Watch, settings: Settings, stop: Flag) -> None:
         _stay(check, watch, settings, stop=stop)
 
 
-def watched(watch: Watch, settings: Settings) -> float:
-    """Return for how many seconds a process that answers is watched still."""
-    return min(settings.settle_seconds, max(0.0, settings.grown_seconds - watch.age()))
-
-
 def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag) -> None:
-    """Go on asking for a while: a new process may answer first and die then."""
+    """Go on asking for `settle_seconds`: a new process may answer first and die then."""
     request = check.requests[0]
-    until = time.monotonic() + watched(watch, settings)
+    until = time.monotonic() + settings.settle_seconds
     while time.monotonic() < until and not stop.is_set():
         wrong = ask(request, settings.probe_timeout)
         trouble = watch.trouble() or wrong

@@ -79,8 +79,7 @@ class Order:
     """One change: a release to deploy, or a generation to go back to (None: the one before).
 
     `deadline` is in seconds. `head` and `secrets` (sealed, by name) are kept as they are on the
-    head where the operator sends none. Without `settle` its processes are watched only until
-    they are of an age: another head has shown that the release stays healthy.
+    head where the operator sends none.
     """
 
     action: str
@@ -90,15 +89,11 @@ class Order:
     to: int | None = None
     head: HeadSettings | None = None
     secrets: Mapping[str, bytes] | None = None
-    settle: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the record by which an operator says `prepare`."""
         secrets = self.secrets
-        # Said only where it matters: an agent of another version may not know the word.
-        unwatched = {} if self.settle else {"settle": False}
         return {
-            **unwatched,
             "do": "prepare",
             "action": self.action,
             "by": self.by,
@@ -119,7 +114,7 @@ class Order:
         facts = _object(
             record,
             "prepare",
-            {"do", "action", "by", "deadline", "release", "to", "head", "secrets", "settle"},
+            {"do", "action", "by", "deadline", "release", "to", "head", "secrets"},
         )
         if facts.get("do") != "prepare":
             raise _refusal("do", "prepare, which comes first", facts.get("do"))
@@ -132,7 +127,6 @@ class Order:
             _to(facts.get("to")),
             None if head is None else HeadSettings.from_json(head),
             _secrets(facts.get("secrets")),
-            _settle(facts.get("settle", True)),
         )
 
 
@@ -185,12 +179,6 @@ def _secrets(value: object) -> dict[str, bytes] | None:
     if not isinstance(value, dict) or not _are_texts(list(value.values())):
         raise BadMessageError("sealed secrets are wanted here", where="secrets")
     return {str(name): text.encode() for name, text in value.items()}
-
-
-def _settle(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _refusal("settle", "true or false", value)
-    return value
 
 
 def _object(value: object, where: str, known: set[str]) -> dict[str, Any]:

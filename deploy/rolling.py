@@ -259,7 +259,6 @@ class Rolling:
             release=wish.release.path,
             head=settings,
             secrets=wish.secrets.get(head.name, {}),
-            settle=self.plan is None or head.name == self.plan.canary,
         )
 
     def _agent(self, head: RemoteHead) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -13,7 +12,7 @@ class Settings:
     `port` is the web server's, which is asked with `tls` where that is set; `port_offset` is added
     to every service's own. A service is healthy after `probes` good answers in a row; each answer
     must come within `probe_timeout`. A process that has just begun must go on answering for
-    `settle_seconds`, or until it has been up for `grown_seconds`, whichever is sooner.
+    `settle_seconds`.
     """
 
     port: int = 8080
@@ -26,5 +25,4 @@ class Settings:
     probe_interval: float = 0.05
     probe_timeout: float = 10.0
     settle_seconds: float = 2.0
-    grown_seconds: float = math.inf
     web_timeout: float = 15.0

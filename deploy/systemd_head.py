@@ -7,7 +7,6 @@ What is done in which order is for `deploy.activate`; here is how.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +54,7 @@ if TYPE_CHECKING:
     from store.local import LocalStore
 
 PATIENT = Settings(settle_seconds=0.5)
-"""A short look: whoever waits for other heads goes on looking, by `vigil`."""
-GROWN = 1.0
-"""Seconds that a process must have been up where another head has shown the release to be well."""
+"""A short look; from then on, until it is confirmed, a head goes on looking by `vigil`."""
 STATE_MODE = 0o750
 COMMAND = Path("/usr/local/bin/sealift")
 PERSISTENT = Path("/etc/systemd/system")
@@ -106,8 +103,6 @@ class SystemdHead:
 
     def take(self, order: Order) -> None:
         """Keep what comes with an order; it holds for good once the change is agreed to."""
-        if not order.settle:
-            self._patience = replace(self._patience, grown_seconds=GROWN)
         if order.head is not None:
             keeping.keep(self.layout, order.head)
         if order.secrets is not None:

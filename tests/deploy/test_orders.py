@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +132,3 @@ def test_events_and_changes_arrive_as_they_were() -> None:
 def test_an_event_of_a_later_version_is_passed_over() -> None:
     assert event_from_json({"what": "levitated", "name": "x"}) is None
     assert event_from_json({}) is None
-
-
-def test_only_what_differs_is_said_of_settling() -> None:
-    assert "settle" not in DEPLOY.to_json()
-    told = Order.from_json(replace(DEPLOY, settle=False).to_json())
-    assert told.settle is False
-    with pytest.raises(BadMessageError):
-        Order.from_json({**DEPLOY.to_json(), "settle": "no"})

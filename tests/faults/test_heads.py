@@ -144,7 +144,7 @@ def test_a_disk_that_fills_while_it_is_pushed_to(bench: Bench) -> None:
         lone.throttle(None)
     assert code == 6, running.said
     assert lone.name in running.said
-    assert "no space left" in running.said.lower()
+    assert "disk-full" in running.said
     unmoved(bench)
     bench.put(made)
 
@@ -191,7 +191,7 @@ def ill(heads: tuple[LabHead, ...], seconds: str) -> Iterator[None]:
             head.run("rm", "-f", ILL)
 
 
-@pytest.mark.parametrize("seconds", ["0", "0.8", "1.5"])
+@pytest.mark.parametrize("seconds", ["0", "0.8"])
 def test_a_service_that_is_healthy_and_then_dies_takes_all_heads_back(
     bench: Bench, seconds: str
 ) -> None:
