@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 SEALIFT := $(VENV)/bin/sealift
 GROUP ?= build
+TESTS_AT_ONCE ?= --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo demo-stop test faults lint bench clean
 help:
@@ -32,7 +33,7 @@ demo-stop: setup
 test: setup
 	@.ci/packages git gpg gpgv debian-archive-keyring openssh-client openssh-server nix-bin \
 		chromium chromium-driver sudo systemd systemd-container mmdebstrap iproute2 nftables wrk
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TESTS_AT_ONCE)
 
 faults: setup
 	@.ci/packages openssh-client systemd-container mmdebstrap iproute2 nftables bubblewrap

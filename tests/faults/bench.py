@@ -40,10 +40,10 @@ class Bench:
     @classmethod
     def make(cls, site: Site, lab: Lab) -> Bench:
         """Build both releases and deploy the old one to all heads."""
-        site.prepare(lab)
         old = Made(site.build(), Versions("1", "1", "1"))
         turn(site, alpha="2", pages="2")
         new = Made(site.build(), Versions("2", "1", "2"))
+        site.prepare(lab)
         site.deploy("--release", old.path)
         return cls(site, lab, old, new)
 

@@ -169,7 +169,7 @@ class Site:
         return self.sealift("path-info", "release").out.strip()
 
     def prepare(self, lab: Lab, **more: object) -> None:
-        """Join a lab's heads and make the secrets that they need."""
+        """Join a lab's heads and make the secrets that the newest release needs."""
         self.join(lab, **more)
         self.sealift("secret", "generate", "--all")
 
