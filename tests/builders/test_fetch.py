@@ -246,7 +246,7 @@ def test_what_is_forbidden_is_asked_for_once(registry: Registry, part: Path) -> 
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        (closed_port(), "Connection refused"),
+        pytest.param(closed_port(), "Connection refused", id="closed-port"),
         ("http://no-such-host.invalid/x", "no such host"),
         ("ftp://example.invalid/x", "cannot be asked"),
     ],
