@@ -12,7 +12,7 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any
 
 from deploy import facts as head_facts
 from deploy.audit import BY
@@ -28,13 +28,12 @@ from store.wire import CutError, SilentError, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from deploy.dialogue import Channel
     from deploy.events import Observe
     from deploy.facts import Facts
     from deploy.inventory import Host
+    from deploy.link import Data, Ended, Link
     from deploy.release import Release
     from store.info import PathInfo
     from store.local import LocalStore
@@ -48,85 +47,6 @@ MOST_SAID = 1 << 16
 """Bytes that the shell of a bootstrap may say; it has a word to say."""
 SETTLE_MARGIN = 30.0
 """Seconds beyond its deadline that a lost head gets to have gone back: it looks every ten."""
-
-
-class Ended(Protocol):
-    """A command on a head that has ended."""
-
-    @property
-    def status(self) -> int:
-        """Its exit status."""
-        ...
-
-    @property
-    def stdout(self) -> bytes:
-        """What it wrote."""
-        ...
-
-    @property
-    def stderr(self) -> str:
-        """What it said besides."""
-        ...
-
-
-class Data(Protocol):
-    """A program on a head, with streams of bytes both ways."""
-
-    @property
-    def reader(self) -> BinaryIO:
-        """What it writes."""
-        ...
-
-    @property
-    def writer(self) -> BinaryIO:
-        """What it reads."""
-        ...
-
-    @property
-    def stderr(self) -> str:
-        """The end of what it said besides."""
-        ...
-
-    def status(self, timeout: float = 30.0) -> int:
-        """End its input, wait for its end, and return its exit status."""
-        ...
-
-    def kill(self) -> None:
-        """End it, whatever it does."""
-        ...
-
-
-class Link(Protocol):
-    """A connection to a head: `deploy.transport`'s, and a fake's. Arguments are never a shell's."""
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        input: bytes = b"",  # noqa: A002 - as subprocess calls it
-        timeout: float,
-        root: bool = True,
-    ) -> Ended:
-        """Run a command."""
-        ...
-
-    def script(
-        self, text: str, args: Sequence[str] = (), *, timeout: float, root: bool = True
-    ) -> Ended:
-        """Run a script of sh."""
-        ...
-
-    def channel(self, argv: Sequence[str], *, root: bool = True) -> Channel:
-        """Begin a command that speaks in lines."""
-        ...
-
-    def data(self, argv: Sequence[str], *, root: bool = True) -> AbstractContextManager[Data]:
-        """Begin a command that speaks in bytes."""
-        ...
-
-    def close(self) -> None:
-        """Hang up."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from deploy.remote import Data
+    from deploy.link import Data
 
 STORE = Path("/opt/x/store")
 OLD = f"{STORE}/{'0' * 32}-release"
