@@ -18,6 +18,7 @@ from deploy import facts as head_facts
 from deploy.audit import BY
 from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
+from deploy.place import AGENT, agent_of
 from deploy.planning import Load
 from deploy.report import of_head
 from store import bootstrap
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from deploy.facts import Facts
     from deploy.inventory import Host
     from deploy.link import Data, Ended, Link
+    from deploy.place import Place
     from deploy.release import Release
     from store.info import PathInfo
     from store.local import LocalStore
@@ -47,23 +49,6 @@ MOST_SAID = 1 << 16
 """Bytes that the shell of a bootstrap may say; it has a word to say."""
 SETTLE_MARGIN = 30.0
 """Seconds beyond its deadline that a lost head gets to have gone back: it looks every ten."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where things lie on every head of a site: the store's directory enters each path."""
-
-    store_dir: Path
-
-    @property
-    def var_dir(self) -> Path:
-        """The folder of profiles and of the head's own files."""
-        return self.store_dir.parent / "var"
-
-    @property
-    def agent(self) -> str:
-        """The program that a deployed head is looked after with."""
-        return str(self.var_dir / "profiles" / "system" / "bin" / "sealift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,27 +326,9 @@ class RemoteHead:
 
 CHANGES = frozenset({"start", "stop", "restart", "gc"})
 """Commands that a head notes."""
-AGENT = "sealift"
-"""What the agent is called among a release's tools."""
 ROOT = "pushed"
 """The collector's root on a head for what came last, which is no generation yet."""
 NOT_FOUND = 127
-
-
-def agent_of(release: Release) -> str:
-    """Return the executable of a release's own agent.
-
-    Raises:
-        HeadError: it brings none, so it can be run on this machine alone.
-    """
-    tool = release.tools.get(AGENT)
-    if tool is None:
-        raise HeadError(
-            "the release brings no agent for heads",
-            where=str(release.path),
-            hint="add `sealift: NAME` of a recipe like recipes/tools/agent.yaml to the release",
-        )
-    return str(tool.executable)
 
 
 def _exchange(link: Data, chunks: Iterable[bytes]) -> bytes:

@@ -22,8 +22,9 @@ from deploy.events import Event, What
 from deploy.fleet import ACTIONS, FINAL, Action, Happening, Stage, advance
 from deploy.node_sets import fold
 from deploy.orders import HeadSettings, Order
+from deploy.place import agent_of
 from deploy.preflight import short
-from deploy.remote import RemoteHead, agent_of
+from deploy.remote import RemoteHead
 from deploy.report import error_from_json
 from deploy.stopping import Stopping, listening
 from deploy.survey import survey, url

@@ -65,7 +65,8 @@ def chosen(site: Site, wanted: str | None) -> tuple[Host, ...] | None:
 @contextmanager
 def reaching(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[RemoteHead, ...]]:
     """Give the heads, each connected when it is first asked, and hang up in the end."""
-    from deploy.remote import Place, RemoteHead
+    from deploy.place import Place
+    from deploy.remote import RemoteHead
     from sealift.hosts import ssh
 
     how = ssh(settings)

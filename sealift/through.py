@@ -66,7 +66,7 @@ def _asked(settings: Settings, host: Host, request: Request) -> dict[str, bytes]
     Raises:
         Error: it cannot be reached, has no agent that can, or cannot read them.
     """
-    from deploy.remote import Place
+    from deploy.place import Place
     from deploy.report import error_from_json
     from deploy.reseal import parse
     from deploy.transport import connect

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from deploy import facts
 from deploy.errors import HeadLockedError
 from deploy.inventory import Host
+from deploy.place import Place
 from deploy.release import Release, Tool
-from deploy.remote import Place, RemoteHead
+from deploy.remote import RemoteHead
 from deploy.report import error_json
 from deploy.ssh_errors import LostError, UnreachableError
 from store.errors import Error

@@ -19,8 +19,9 @@ import pytest
 
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.inventory import Host
+from deploy.place import AGENT, Place
 from deploy.release import Release, Tool
-from deploy.remote import AGENT, Place, RemoteHead
+from deploy.remote import RemoteHead
 from deploy.report import of_head
 from store.errors import Error
 from store.local import LocalStore
