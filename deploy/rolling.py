@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from deploy.ending import End, Kind
 from deploy.errors import DisagreeError, HeadError
 from deploy.events import Event, What
 from deploy.fleet import ACTIONS, FINAL, Action, Happening, Stage, advance
+from deploy.heartbeat import beating
 from deploy.node_sets import fold
 from deploy.orders import HeadSettings, Order
 from deploy.place import agent_of
@@ -32,7 +32,7 @@ from deploy.team import HaltedError, StoppedError, Team, TeamError
 from store.errors import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from deploy.dialogue import Healthy, Session
     from deploy.planning import Plan
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 LOOK = 0.2
 """Seconds between looks at whether the operator wants to stop."""
-HEARTBEAT = 5.0
-"""Seconds between signs of life to every head, unless the deadline is short."""
 PATIENCE = 120.0
 """Seconds of silence beyond the slowest health check that a switching head gets."""
 SLOWEST = 300.0
@@ -92,7 +90,7 @@ class Rolling:
         """
         began = time.monotonic()
         try:
-            with listening() as self._stopping, self._heartbeat():
+            with listening() as self._stopping, beating(self.heads, self.wish.deadline):
                 end = self._roll()
         finally:
             self._part()
@@ -372,25 +370,6 @@ class Rolling:
         if heads:
             stopping = Stopping() if through else self._stopping
             Team(self.wish.parallel, stopping).each(heads, do, together=together)
-
-    @contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Tell all heads again and again that somebody is there."""
-        done = threading.Event()
-        pause = min(HEARTBEAT, self.wish.deadline / 4)
-
-        def beat() -> None:
-            while not done.wait(pause):
-                for head in self.heads:
-                    if head.session is not None:
-                        head.session.alive()
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
 
 
 def _refusal(head: str, found: Refusal) -> Error:
