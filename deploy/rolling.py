@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy import ending
+from deploy import amounts, ending
 from deploy.dialogue import TOUCHED, Phase
 from deploy.ending import End, Kind
 from deploy.errors import DisagreeError, HeadError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from deploy.planning import Plan
     from deploy.preflight import Refusal
     from deploy.survey import Wish
-    from store.send import Progress, Sent
+    from store.send import Progress
 
     Tell = Callable[[str, Event], None]
 
@@ -48,7 +48,6 @@ PATIENCE = 120.0
 """Seconds of silence beyond the slowest health check that a switching head gets."""
 SLOWEST = 300.0
 """Seconds that take the place of that check where the release is not known here."""
-MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,24 +190,15 @@ class Rolling:
             if head.facts is not None and head.facts.agent:
                 # It starts while the push is under way, and waits for its order.
                 head.open(self._agent(head), self._observer(head))
-            sent = head.push(self.wish.store, release, self._progress(head))
-            self.tell(head.name, Event(What.PUSHED, head.name, _sent(sent)))
+            sent = head.push(self.wish.store, release, self._watching(head))
+            self.tell(head.name, Event(What.PUSHED, head.name, amounts.moved(sent)))
 
         self._each(self._active, push, together=True)
 
-    def _progress(self, head: RemoteHead) -> Callable[[Progress], None]:
-        """Return an observer of a push that speaks up once a second."""
-        last = time.monotonic()
-
-        def tell(progress: Progress) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= 1 and progress.total:
-                last = now
-                amount = f"{_amount(progress.done)} of {_amount(progress.total)} unpacked"
-                self.tell(head.name, Event(What.SENDING, head.name, amount))
-
-        return tell
+    def _watching(self, head: RemoteHead) -> Callable[[Progress], None]:
+        return amounts.watching(
+            lambda amount: self.tell(head.name, Event(What.SENDING, head.name, amount))
+        )
 
     def _prepare(self) -> None:
         """Prepare everywhere; the first head by name is locked before the others.
@@ -391,18 +381,6 @@ def _agree_on(targets: Mapping[str, str | None]) -> None:
             got="; ".join(told),
             hint="sealift rollback --host HEAD, one after the other",
         )
-
-
-def _sent(sent: Sent) -> str:
-    """Say what a push moved; nothing of one that had nothing to move."""
-    if not sent.paths:
-        return ""
-    new = f"{len(sent.paths)} paths, of them {_amount(sent.raw)} in files that it had not"
-    return f"{new}: {_amount(sent.wire)} packed, in {sent.seconds:.1f} s"
-
-
-def _amount(size: int) -> str:
-    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE else f"{size / 1000:.1f} kB"
 
 
 def _session(head: RemoteHead) -> Session:

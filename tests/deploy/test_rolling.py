@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy import amounts
 from deploy import remote as remote_module
 from deploy.errors import (
     FleetError,
@@ -20,7 +21,7 @@ from deploy.errors import (
     FleetRevertedError,
 )
 from deploy.planning import Load, Plan
-from deploy.rolling import Outcome, Rolling, _sent
+from deploy.rolling import Outcome, Rolling
 from deploy.survey import Wish
 from sealift import plan_view
 from store.local import LocalStore
@@ -160,8 +161,8 @@ def test_only_what_was_touched_is_said_to_go_back(store: LocalStore) -> None:
 def test_a_push_says_what_its_amounts_are() -> None:
     some = Sent((StorePath("a" * 32, "x"),), 3, 543_700_000, 193_400_000, 0, 2.0)
     told = "1 paths, of them 543.7 MB in files that it had not: 193.4 MB packed, in 2.0 s"
-    assert _sent(some) == told
-    assert _sent(_SENT) == ""
+    assert amounts.moved(some) == told
+    assert amounts.moved(_SENT) == ""
 
 
 def test_a_head_that_falls_over_while_others_switch_takes_all_back(store: LocalStore) -> None:
