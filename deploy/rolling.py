@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy import amounts, ending
+from deploy import aftermath, amounts, ending
 from deploy.dialogue import TOUCHED, Phase
 from deploy.ending import End, Kind
 from deploy.errors import DisagreeError, HeadError
@@ -263,7 +263,7 @@ class Rolling:
         Raises:
             DisagreeError: they do; says which.
         """
-        _agree_on({head.name: self._target(head) for head in self._active})
+        _agree_on({head.name: aftermath.target(head, self.wish.release) for head in self._active})
 
     def _batches(self) -> Sequence[Sequence[RemoteHead]]:
         named = {head.name: head for head in self._active}
@@ -320,22 +320,10 @@ class Rolling:
         `same` is what it means if the release that was to come ran before, too.
         """
         self.tell(head.name, Event(What.LOST, head.name, "asking what it runs"))
-        found = head.settle(self.wish.deadline)
-        if found is None:
-            self._settled[head.name] = End(Kind.UNKNOWN)
-            return
-        prepared = _session(head).prepared
-        new = found.generation == _number(head) and found.release == self._target(head)
-        twice = prepared is not None and prepared.before == prepared.generation
-        kind = (same if twice else Kind.KEPT) if new else Kind.BACK
-        self._settled[head.name] = End(kind, found.generation)
-
-    def _target(self, head: RemoteHead) -> str | None:
-        """Return the release that a head was to run."""
-        if self.wish.release is not None:
-            return str(self.wish.release.path)
-        number = _number(head)
-        return head.facts.generations.get(number) if head.facts and number is not None else None
+        wish = self.wish
+        self._settled[head.name] = aftermath.asked(
+            head, wish.release, deadline=wish.deadline, same=same
+        )
 
     def _touched(self) -> list[RemoteHead]:
         phases = {*TOUCHED, Phase.LOST}
@@ -343,7 +331,9 @@ class Rolling:
 
     def _ends(self) -> dict[str, End]:
         """Say what became of each head."""
-        found = {head.name: self._settled.get(head.name) or _end(head) for head in self.heads}
+        found = {
+            head.name: self._settled.get(head.name) or aftermath.told(head) for head in self.heads
+        }
         if self.plan is not None:
             found |= {each.head: End(Kind.ABSENT) for each in self.plan.absent}
         return found
@@ -389,32 +379,7 @@ def _session(head: RemoteHead) -> Session:
     return head.session
 
 
-def _number(head: RemoteHead) -> int | None:
-    """Return the generation that a head prepared."""
-    prepared = head.session.prepared if head.session else None
-    return None if prepared is None else prepared.generation
-
-
 def _slowest(wish: Wish) -> float:
     if wish.release is None:
         return SLOWEST
     return max((each.health.timeout for each in wish.release.services.values()), default=0.0)
-
-
-def _end(head: RemoteHead) -> End:
-    """Say what a head runs, from where its session ended."""
-    if head.facts is None:
-        return End(Kind.ABSENT)
-    before = head.facts.current
-    session = head.session
-    if session is None or session.untouched:
-        return End(Kind.UNTOUCHED, before)
-    was = session.prepared.before if session.prepared else before
-    match session.phase:
-        case Phase.CONFIRMED:
-            return End(Kind.KEPT, _number(head))
-        case Phase.REVERTED:
-            return End(Kind.BACK, was, session.error)
-        case Phase.STRANDED:
-            return End(Kind.STRANDED, was, session.error)
-    return End(Kind.UNKNOWN, error=session.error)
