@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LARGEST_FILE = 1 << 20
 MOST_NODES = 20_000
 DEEPEST = 32
+LONGEST_KEY = 80
+"""Characters that are kept of what a value stands under; all of it could be much, many times."""
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
@@ -102,12 +104,12 @@ class _Composer:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
                     raise self._refuse(event, "a second document", "one file per recipe")
-                root = self._value(next(self._events), 0)
+                root = self._value(next(self._events), 0, "")
         if root is None:
             raise RecipeError("the file is empty", where=place(self._file, 1, 1))
         return root
 
-    def _value(self, event: _Event, depth: int) -> Node:
+    def _value(self, event: _Event, depth: int, key: str) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if event.tag is not None:
@@ -116,30 +118,30 @@ class _Composer:
             raise self._refuse(event, f"nesting deeper than {DEEPEST}", None)
         before = self._count
         self._add(event, 1)
-        node = self._plain(event, depth)
+        node = self._plain(event, depth, key)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, self._count - before)
         return node
 
-    def _plain(self, event: _Event, depth: int) -> Node:
+    def _plain(self, event: _Event, depth: int, key: str) -> Node:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, yaml.ScalarEvent):
             sort = _resolve(event.value) if event.implicit[0] else "str"
-            return Node(self._file, line, column, sort, text=event.value)
+            return Node(self._file, line, column, sort, text=event.value, key=key)
         if isinstance(event, yaml.SequenceStartEvent):
-            items = tuple(self._until(yaml.SequenceEndEvent, depth))
-            return Node(self._file, line, column, "seq", items=items)
-        entries = tuple(self._entries(depth))
-        return Node(self._file, line, column, "map", entries=entries)
+            items = tuple(self._items(depth, key))
+            return Node(self._file, line, column, "seq", items=items, key=key)
+        entries = tuple(self._entries(depth, key))
+        return Node(self._file, line, column, "map", entries=entries, key=key)
 
-    def _until(self, end: type, depth: int) -> Iterator[Node]:
-        while not isinstance(event := next(self._events), end):
-            yield self._value(event, depth + 1)
+    def _items(self, depth: int, key: str) -> Iterator[Node]:
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            yield self._value(event, depth + 1, key)
 
-    def _entries(self, depth: int) -> Iterator[tuple[Node, Node]]:
+    def _entries(self, depth: int, above: str) -> Iterator[tuple[Node, Node]]:
         seen: dict[str, Node] = {}
-        nodes = self._until(yaml.MappingEndEvent, depth)
-        for key in nodes:
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._value(event, depth + 1, above)
             if key.sort in ("seq", "map", "null"):
                 raise fail(key, "a key must be text", got=str(key))
             if key.text == "<<":
@@ -148,7 +150,7 @@ class _Composer:
                 first = f"first at {seen[key.text].where}"
                 raise fail(key, f"key {key.text!r} is there twice", hint=first)
             seen[key.text] = key
-            yield key, next(nodes)
+            yield key, self._value(next(self._events), depth + 1, _under(above, key.text))
 
     def _alias(self, event: _Event) -> Node:
         if event.anchor not in self._anchors:
@@ -166,6 +168,11 @@ class _Composer:
         mark = event.start_mark
         where = place(self._file, mark.line + 1, mark.column + 1)
         return RecipeError(f"{what} is not taken", where=where, hint=hint)
+
+
+def _under(above: str, key: str) -> str:
+    path = f"{above}.{key}" if above else key
+    return path if len(path) <= LONGEST_KEY else f"…{path[-LONGEST_KEY:]}"
 
 
 def _resolve(plain: str) -> str:

@@ -44,7 +44,9 @@ class Node:
     """One value of a document and where it stands; line and column count from 1.
 
     `sort` is null, bool, int, float, str, seq or map. `text` is a scalar as it was written;
-    `items` are a list's values; `entries` are a mapping's keys and values, in order.
+    `items` are a list's values; `entries` are a mapping's keys and values, in order. `key` is what
+    it stands under, from the document's top on: `hosts.head1.port`, of a long one the end; values
+    of a list have that of the list, and the document itself has none.
     """
 
     file: Path
@@ -54,6 +56,7 @@ class Node:
     text: str = ""
     items: tuple[Node, ...] = ()
     entries: tuple[tuple[Node, Node], ...] = ()
+    key: str = ""
 
     @property
     def where(self) -> str:
@@ -86,6 +89,16 @@ def fail(
 ) -> RecipeError:
     """Make the error that something is wrong at a node, to be raised."""
     return RecipeError(reason, where=node.where, expected=expected, got=got, hint=hint)
+
+
+def wrong_type(node: Node, expected: str, hint: str | None = None) -> RecipeError:
+    """Make the error that a value is of another type than its key asks for, to be raised."""
+    return fail(node, f"wrong type{_of(node)}", expected=expected, got=str(node), hint=hint)
+
+
+def _of(node: Node) -> str:
+    """Name the key of a value in a message."""
+    return f" of {node.key!r}" if node.key else ""
 
 
 def mapping(node: Node, known: Collection[str] | None = None) -> dict[str, Node]:
@@ -137,7 +150,7 @@ def string(node: Node) -> str:
 def text(node: Node) -> str:
     """Return any scalar as it was written, so that `3.10` stays `3.10`."""
     if node.sort in ("null", "seq", "map"):
-        raise _wrong_type(node, "text")
+        raise wrong_type(node, "text")
     return _printable(node) if node.text else ""
 
 
@@ -153,7 +166,7 @@ def integer(node: Node, least: int, most: int) -> int:
     _want(node, "int", expected)
     value = int(node.text) if len(node.text) <= _MOST_DIGITS else most + 1
     if not least <= value <= most:
-        raise fail(node, "number out of range", expected=expected, got=str(node))
+        raise fail(node, f"number out of range{_of(node)}", expected=expected, got=str(node))
     return value
 
 
@@ -161,10 +174,10 @@ def number(node: Node, least: float, most: float) -> float:
     """Return a number between two bounds, both included."""
     expected = f"a number from {least:g} to {most:g}"
     if node.sort not in ("int", "float"):
-        raise _wrong_type(node, expected)
+        raise wrong_type(node, expected)
     value = float(node.text)
     if not least <= value <= most:
-        raise fail(node, "number out of range", expected=expected, got=str(node))
+        raise fail(node, f"number out of range{_of(node)}", expected=expected, got=str(node))
     return value
 
 
@@ -181,13 +194,8 @@ def strings(node: Node, read: Callable[[Node], str] = string) -> tuple[str, ...]
 
 def _want(node: Node, sort: str, expected: str) -> None:
     if node.sort != sort:
-        raise _wrong_type(node, expected)
-
-
-def _wrong_type(node: Node, expected: str) -> RecipeError:
-    quote = expected == "text" and node.sort in ("bool", "int", "float")
-    hint = f"write it in quotes: '{node.text}'" if quote else None
-    return fail(node, "wrong type", expected=expected, got=str(node), hint=hint)
+        quote = expected == "text" and node.sort in ("bool", "int", "float")
+        raise wrong_type(node, expected, f"write it in quotes: '{node.text}'" if quote else None)
 
 
 def _printable(node: Node) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builders.fields import boolean, fail, integer, mapping, sequence, string, strings
+from builders.fields import boolean, fail, integer, mapping, sequence, string, strings, wrong_type
 from builders.recipe import EMPTY, Certificate, Service
 from builders.recipe_units import limits
 from builders.recipe_words import (
@@ -102,7 +102,7 @@ def _check_url(values: dict[str, Node]) -> None:
 def _command(node: Node) -> tuple[str, ...]:
     if node.sort == "str":
         hint = f"command: [{', '.join(node.text.split())}]"
-        raise fail(node, "wrong type", expected="a list", got=str(node), hint=hint)
+        raise wrong_type(node, "a list", hint)
     words = sequence(node)
     if not words:
         raise fail(node, "the command is empty")

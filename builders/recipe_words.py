@@ -19,6 +19,7 @@ from builders.fields import (
     sequence,
     string,
     text,
+    wrong_type,
 )
 from builders.recipe import Health, Probe, Route
 from builders.secrets_scan import holds_secret
@@ -223,7 +224,7 @@ def health(node: Node) -> Health:
     """Read a health check: one probe, and perhaps a timeout in seconds."""
     if node.sort == "str" and node.text in _PROBES:
         hint = f"health: {{{_PROBES[node.text]}}}"
-        raise fail(node, "wrong type", expected="a mapping", got=str(node), hint=hint)
+        raise wrong_type(node, "a mapping", hint)
     values = mapping(node, ("http", "tcp", "websocket", "timeout"))
     given = [probe for probe in Probe if probe.value in values]
     if len(given) != 1:

@@ -170,7 +170,21 @@ def test_a_wrong_type_says_what_was_expected_and_what_came(case: str) -> None:
     with pytest.raises(RecipeError) as caught:
         reader(fields.mapping(read(f"key: {written}\n"))["key"])
     error = caught.value
-    assert (error.reason, error.expected, error.got) == ("wrong type", expected, got)
+    assert (error.reason, error.expected, error.got) == ("wrong type of 'key'", expected, got)
+
+
+def test_a_value_knows_what_it_stands_under() -> None:
+    top = fields.mapping(read("a: {b: [{c: 1}, 2]}\n"))["a"]
+    first, second = fields.mapping(top)["b"].items
+    assert [node.key for node in (first, second)] == ["a.b", "a.b"]
+    assert fields.mapping(first)["c"].key == "a.b.c"
+    assert read("a: b\n").key == ""
+
+
+def test_of_a_long_key_the_end_is_kept() -> None:
+    long = "x" * 100_000
+    value = fields.mapping(fields.mapping(read(f"? {long}\n: {{y: 1}}\n"))[long])["y"]
+    assert value.key == f"…{'x' * 78}.y"
 
 
 def test_a_number_for_text_is_answered_with_quotes() -> None:

@@ -235,6 +235,31 @@ def test_refuses(tmp_path: Path, case: str) -> None:
         assert error.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "expected", "got"),
+    [
+        ("sources: 5\n", "sources", "text", "the number 5"),
+        ("mirrors: [a]\n", "mirrors", "a mapping", "a list"),
+        ("hosts: {a: {address: [x]}}\n", "hosts.a.address", "text", "a list"),
+        ("hosts: {a: {roles: [[x]]}}\n", "hosts.a.roles", "text", "a list"),
+        ("hosts: {a: 5}\n", "hosts.a", "a mapping", "the number 5"),
+        ("roles: {web: nginx}\n", "roles.web", "a list", "the text 'nginx'"),
+        ("parallel: many\n", "parallel", "a whole number from 1 to 256", "the text 'many'"),
+    ],
+)
+def test_a_wrong_type_names_file_and_key_and_what_was_expected(
+    tmp_path: Path, text: str, key: str, expected: str, got: str
+) -> None:
+    error = refused(tmp_path, text)
+    assert error.reason == f"wrong type of {key!r}"
+    assert str(error.where).startswith(f"{tmp_path}/sealift.yaml:1:")
+    assert (error.expected, error.got) == (expected, got)
+
+
+def test_a_number_out_of_range_names_its_key(tmp_path: Path) -> None:
+    assert refused(tmp_path, "keep: 0\n").reason == "number out of range of 'keep'"
+
+
 def test_a_password_in_a_mirror_is_refused_and_not_shown(tmp_path: Path) -> None:
     for url in ("https://me:hunter2@pypi.site", "htps://me:hunter2@pypi.site"):
         error = refused(tmp_path, f"mirrors: {{pypi_index: '{url}'}}\n")
