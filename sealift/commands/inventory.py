@@ -29,7 +29,7 @@ def inventory() -> None:
 def list_hosts(
     location: Location, hosts: tuple[str, ...], *, resolved: bool, as_json: bool
 ) -> None:
-    """List HOSTS, or all: address, way, roles; in the order in which they are taken."""
+    """List HOSTS, or all: address, way, roles. In the order in which they are taken."""
     from deploy.inventory import load
     from deploy.node_sets import fold
 

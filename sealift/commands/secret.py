@@ -39,8 +39,9 @@ def secret() -> None:
 @click.option("--edit", is_flag=True, help="Write the value in $EDITOR, in memory.")
 @click.pass_obj
 def set_(location: Location, name: str, *, file: Path | None, edit: bool) -> None:
-    """Seal the value of NAME: asked for without echo, or from standard input.
+    """Seal the value of NAME.
 
+    It is asked for without echo, or taken from standard input, from a file or from an editor.
     From an editor or from standard input, the end of a single line is not part of the value.
     """
     from deploy.seal import check_name
@@ -112,7 +113,7 @@ def generate(
 @as_json
 @click.pass_obj
 def list_(location: Location, *, as_json: bool) -> None:
-    """Show names, who can read them and who uses them; values cannot be shown."""
+    """Show names, who can read them and who uses them. Values cannot be shown."""
     from sealift.secret_rows import rows
 
     found = rows(location)
@@ -167,10 +168,11 @@ def rekey(
     files: tuple[Path, ...],
     through: str | None,
 ) -> None:
-    """Seal secrets again for the hosts of today: all whose readers are not the right ones.
+    """Seal secrets again for the hosts of today.
 
-    Needed when a head is new, is gone, or has another host key. This machine cannot read secrets:
-    a head that can does it, and gives back what it sealed; or a private key that is named here.
+    Without NAMES all whose readers are not the right ones. Needed when a head is new, is gone, or
+    has another host key. This machine cannot read secrets: a head that can does it, and gives back
+    what it sealed; or a private key that is named here.
     """
     from deploy import inventory
     from deploy.seal import load_identities

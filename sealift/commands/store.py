@@ -45,7 +45,7 @@ def store() -> None:
 @as_json
 @click.pass_obj
 def verify(location: Location, /, host: str | None, *, repair: bool, as_json: bool) -> None:
-    """Read every path and compare it with the hash it was registered with."""
+    """Read every path, and compare it with its registered hash."""
     with location.open() as site:
         if repair and site.on_head:
             away.refuse("`--repair`: it builds nothing", "sealift store verify")

@@ -38,6 +38,20 @@ def test_no_summary_is_cut_short(tmp_path: Path) -> None:
     assert {*SUMMARIES} == {*COMMANDS} - {"agent"}
 
 
+GROUPS = ("secret", "store", "inventory")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_summary_in_a_group_is_cut_short(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run(group, "--help", cwd=tmp_path)
+    rows = done.stdout.partition("Commands:")[2].strip().splitlines()
+    assert rows
+    assert all(row.endswith(".") and not row.endswith("..") for row in rows), done.stdout
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(tmp_path: Path) -> None:
     done = run("bild", cwd=tmp_path)
     assert done.returncode == 2
