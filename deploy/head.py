@@ -21,7 +21,7 @@ from deploy import (
     orphans,
     probes,
     programs,
-    release,
+    release_file,
     state,
 )
 from deploy.audit import Audit
@@ -218,7 +218,7 @@ class LocalHead:
 
     def load(self, path: Path) -> Release:
         """Read the release at a store path."""
-        return release.load(path)
+        return release_file.load(path)
 
     def prepare(self, wanted: Release, observe: Observe, *, known: bool) -> None:
         """Check system, closure, ports and configuration; provide state, seeds and secrets.

@@ -18,7 +18,8 @@ from deploy.node_sets import fold
 from deploy.orders import KEEP, STATE
 from deploy.planning import Absent, HeadPlan, Load, Plan
 from deploy.preflight import QUESTIONS, Needs, examine
-from deploy.release import WEB_SERVER, load, parse
+from deploy.release import WEB_SERVER
+from deploy.release_file import load, parse
 from deploy.ssh_errors import LostError, OverdueError, UnreachableError
 from deploy.team import TeamError
 from deploy.units import chosen

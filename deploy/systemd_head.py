@@ -22,7 +22,7 @@ from deploy import (
     keeping,
     ownership,
     rehearsal,
-    release,
+    release_file,
     secrets_head,
     site_url,
     state,
@@ -99,7 +99,7 @@ class SystemdHead:
 
     def load(self, path: Path) -> Release:
         """Read the part of the release at a store path that this head runs."""
-        return units.chosen(release.load(path), self.kept.services)
+        return units.chosen(release_file.load(path), self.kept.services)
 
     def take(self, order: Order) -> None:
         """Keep what comes with an order; it holds for good once the change is agreed to."""

@@ -99,7 +99,7 @@ def release(site: Site, named: str | None) -> Release:
     Raises:
         InputError: it was not built, or is none.
     """
-    from deploy.release import load
+    from deploy.release_file import load
 
     return load(site.store.real(site.path(named or site.release())))
 

@@ -85,7 +85,7 @@ def _pinned(settings: Settings) -> Recipients:
 
 def built(location: Location) -> Release | None:
     """Return the release as last built, if one was."""
-    from deploy.release import load
+    from deploy.release_file import load
 
     with location.open() as site:
         try:

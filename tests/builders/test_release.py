@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builders.scripts.release import main
-from deploy.release import Systemd, Unit, load
+from deploy.release import Systemd, Unit
+from deploy.release_file import load
 from deploy.units import units
 
 if TYPE_CHECKING:

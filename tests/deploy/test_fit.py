@@ -14,7 +14,8 @@ import pytest
 from deploy import fit
 from deploy.activate import deploy, start, stop
 from deploy.errors import BadReleaseError, GlibcTooOldError
-from deploy.release import Release, parse
+from deploy.release import Release
+from deploy.release_file import parse
 from tests.deploy.synthetic import Site, Tiny, pids, version
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 from deploy import nginx
 from deploy.errors import BadReleaseError
 from deploy.layout import Layout
-from deploy.release import WebServer, load
+from deploy.release import WebServer
+from deploy.release_file import load
 from deploy.settings import Settings
 from store.local import LocalStore
 from tests.deploy.synthetic import Pages, Site, Tiny, free_ports, nginx_tree

@@ -11,7 +11,7 @@ import pytest
 from deploy.errors import BadReleaseError
 from deploy.ports import listeners, parse
 from deploy.programs import ports
-from deploy.release import load
+from deploy.release_file import load
 from deploy.settings import Settings
 from tests.deploy.synthetic import Site, Tiny
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.release import Certificate, Probe, Systemd, Unit, load, parse
+from deploy.release import Certificate, Probe, Systemd, Unit
+from deploy.release_file import load, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

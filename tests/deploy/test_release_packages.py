@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.release import Release, parse
+from deploy.release_file import parse
+
+if TYPE_CHECKING:
+    from deploy.release import Release
 
 STORE = "/opt/sealift/store/00000000000000000000000000000000-redis-packages"
 
