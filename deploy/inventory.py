@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deploy.head import LocalHead
+from deploy.local_head import LocalHead
 from deploy.node_sets import expand, fold, is_host_name
 from deploy.settings import Settings
 from store.errors import InputError

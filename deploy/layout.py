@@ -1,6 +1,6 @@
 """Where things stand on a head: one value from which every path follows.
 
-Names only; `deploy.head` makes the folders.
+Names only; `deploy.local_head` makes the folders.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.head import LocalHead
+from deploy.local_head import LocalHead
 from deploy.settings import Settings
 from deploy.status import status
 

@@ -31,7 +31,7 @@ from deploy.status import history, status
 from tests.deploy.synthetic import QUICK, Pages, Site, Tiny, fetch, free_ports, pids, spoil, version
 
 if TYPE_CHECKING:
-    from deploy.head import LocalHead
+    from deploy.local_head import LocalHead
 
 
 def test_only_what_changed_is_restarted(web_site: Site) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.events import Observe
-    from deploy.head import LocalHead
+    from deploy.local_head import LocalHead
 
 EFFECTS = frozenset(
     {

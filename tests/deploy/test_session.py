@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.errors import UnhealthyError
-from deploy.head import LocalHead
 from deploy.line import Line
+from deploy.local_head import LocalHead
 from deploy.profile import Status
 from deploy.services import Changes
 from deploy.session import Vigil, serve

@@ -14,7 +14,7 @@ from store.collect import collect
 from tests.deploy.synthetic import DAEMON, Site, Tiny, pids, version
 
 if TYPE_CHECKING:
-    from deploy.head import LocalHead
+    from deploy.local_head import LocalHead
 
 SECOND = DAEMON + "# another one\n"
 
