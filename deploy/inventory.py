@@ -1,7 +1,7 @@
 """The hosts of a site, as the settings file lists them, and the ones that an operator means.
 
 `Said` and `Site` are what is needed of the settings; reading them from YAML is not for here, and
-neither is reaching a host: that is for `deploy.transport`.
+a host itself is in `deploy.host`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from deploy.host import LOCAL, SSH, Host, is_address, is_user, parse_hop
 from deploy.local_head import LocalHead
 from deploy.node_sets import expand, fold, is_host_name
 from deploy.settings import Settings
@@ -24,18 +25,11 @@ if TYPE_CHECKING:
     from store.local import LocalStore
 
 DEFAULT = "local"
-LOCAL = "local"
-SSH = "ssh"
 WEB_PORT = 8080
 SSH_PORT = 22
 _REMOTE = ("address", "user", "key", "gateway", "sudo")
 """What is only said of a host that is reached by SSH."""
 _SAID = ("kind", "port", "port_offset", *_REMOTE, "roles", "priority")
-_ADDRESS = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})\Z|[0-9A-Fa-f:]{2,45}(?:%[a-z0-9.]+)?\Z"
-)
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z")
-_HOP = re.compile(r"(?:([^@]+)@)?([^@:\[\]]+|\[[^\]]+\])(?::([0-9]{1,5}))?\Z")
 _DIGITS = re.compile(r"([0-9]+)")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\"]|\$\{")
 
@@ -129,35 +123,6 @@ class Site(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """One host, complete: every default is filled in that the SSH configuration does not decide.
-
-    `port` is ssh's, or None for what the SSH configuration says; of a local host it is the web
-    server's. `services` are what runs there; None for all. `gateway` is the host it is reached
-    through. `written` tells whether the settings give the address, or it is only the name.
-    """
-
-    name: str
-    kind: str = SSH
-    address: str = ""
-    written: bool = False
-    user: str | None = None
-    port: int | None = None
-    port_offset: int = 0
-    key: Path | None = None
-    gateway: Host | None = None
-    roles: tuple[str, ...] = ()
-    services: tuple[str, ...] | None = None
-    priority: int = 0
-    sudo: str = "auto"
-
-    @property
-    def local(self) -> bool:
-        """Whether it is this machine."""
-        return self.kind == LOCAL
-
-
-@dataclass(frozen=True, slots=True)
 class Inventory:
     """All hosts by name, and groups as plain names with commas between."""
 
@@ -208,31 +173,6 @@ class Inventory:
             InputError: it is no `[user@]host[:port]`.
         """
         return self.hosts[text] if text in self.hosts else parse_hop(text)
-
-
-def parse_hop(text: str) -> Host:
-    """Parse `[user@]host[:port]`, as SSH writes gateways; an IPv6 address stands in brackets.
-
-    Raises:
-        InputError: it is something else.
-    """
-    found = _HOP.match(text)
-    address = found[2].strip("[]") if found else ""
-    port = int(found[3]) if found and found[3] else None
-    user = found[1] if found else None
-    if not is_address(address) or (user is not None and not is_user(user)):
-        raise InputError(f"{text!r} is no gateway", expected="a host, or [user@]host[:port]")
-    return Host(name=address, address=address, user=user, port=port)
-
-
-def is_address(text: str) -> bool:
-    """Tell whether text can be a host's name or address."""
-    return _ADDRESS.match(text) is not None
-
-
-def is_user(text: str) -> bool:
-    """Tell whether text can be the name of who logs in."""
-    return _USER.match(text) is not None
 
 
 def load(site: Site) -> Inventory:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from deploy.events import Observe
     from deploy.facts import Facts
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.link import Data, Ended, Link
     from deploy.place import Place
     from deploy.release import Release

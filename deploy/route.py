@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.command import run
-from deploy.inventory import Host, is_address, is_user, parse_hop
+from deploy.host import Host, is_address, is_user, parse_hop
 from deploy.known_hosts import spell
 from deploy.ssh_errors import TransportError
 from store.errors import InputError

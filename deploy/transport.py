@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Self
 
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.route import Hop
 
 __all__ = ["Channel", "Connection", "Data", "Ended", "Ssh", "connect", "host_keys"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from builders.settings import Settings
     from deploy.events import Event
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.planning import Plan
     from deploy.release import Release
     from deploy.remote import RemoteHead

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builders.settings import Settings
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.release import Release
     from deploy.vault import Recipients, Vault
 

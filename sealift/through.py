@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from builders.settings import Settings
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.reseal import Request
     from deploy.vault import Recipients
 

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from builders.base_system import BaseSystem
     from builders.settings import Settings
-    from deploy.inventory import Host
+    from deploy.host import Host
     from sealift.site import Location
 
 

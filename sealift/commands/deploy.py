@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploy.activate import Outcome
     from deploy.events import Event
     from deploy.head import Head
-    from deploy.inventory import Host
+    from deploy.host import Host
     from deploy.planning import Plan
     from deploy.release import Release
     from deploy.rolling import Outcome as Rolled

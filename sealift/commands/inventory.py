@@ -12,7 +12,7 @@ from sealift.options import as_json
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from deploy.inventory import Host
+    from deploy.host import Host
     from sealift.site import Location
 
 

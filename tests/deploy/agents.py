@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy import facts
 from deploy.errors import HeadLockedError
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.place import Place
 from deploy.release import Release, Tool
 from deploy.remote import RemoteHead

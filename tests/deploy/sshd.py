@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.known_hosts import HostKey, pin, spell
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.inventory import Inventory, head, load, parse_hop
+from deploy.host import parse_hop
+from deploy.inventory import Inventory, head, load
 from store.errors import InputError
 
 if TYPE_CHECKING:

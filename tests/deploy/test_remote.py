@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import pytest
 
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.place import AGENT, Place
 from deploy.release import Release, Tool
 from deploy.remote import RemoteHead

@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.route import Hop, Ssh, alias, config, route
 from deploy.ssh_errors import TransportError
 from store.errors import InputError

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.route import Ssh, route
 from deploy.ssh_errors import (
     AuthError,

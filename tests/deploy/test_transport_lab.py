@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.inventory import Host
+from deploy.host import Host
 from deploy.route import ALIVE, MISSED, Ssh
 from deploy.ssh_errors import HostKeyError, LostError, UnreachableError
 from deploy.transport import connect
