@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))  # noqa: PTH100, PTH118, PTH120
 
-from builders.scripts.units import Head, Unit, listens, named, units, user
+from builders.scripts.unit_names import listens, named, user
+from builders.scripts.units import Head, Unit, units
 from builders.scripts.web_server import render
 
 Member: TypeAlias = "dict[str, Any]"

@@ -1,14 +1,12 @@
 """systemd units of a release, as text. Pure.
 
 A service has one socket, which stays open, and a template whose instance is named after its store
-path and the text of its units: whatever changes, a new instance starts beside the old one. What
-systemd would read otherwise than it was meant is spelled by `word` and `setting`, and refused if it
-cannot be.
+path and the text of its units: whatever changes, a new instance starts beside the old one. Names
+are made in `builders.scripts.unit_names`, words spelled in `builders.scripts.unit_words`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from dataclasses import dataclass, field
@@ -16,24 +14,18 @@ from math import ceil
 from pathlib import PurePosixPath
 from typing import Any
 
-LONGEST_USER = 31
-"""Characters of a user's name (utmp)."""
+from builders.scripts.unit_names import check_name, instance, listens, named, user
+from builders.scripts.unit_words import bare, fill, joined, located, setting, word
+
 BACKLOG = 4096
 STOP_SECONDS = 60
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUN = "/run/sealift"
 SITE = f"{RUN}/site.env"
-"""Where a head writes the one variable `URL`: how browsers reach it."""
-URL = "SEALIFT_URL"
-HASH = 32
-"""Characters of a store path's name that are its hash."""
-MARK = 8
-"""Characters that tell the texts of two units of one store path apart."""
+"""Where a head writes the one variable `unit_words.URL`."""
 HIDDEN = ("/tmp", "/var/tmp", "/home", "/root", "/run/user")  # noqa: S108 - they are not used
 """What a unit sees an own or an empty folder for."""
-FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LIMIT = re.compile(r"[1-9][0-9]*[KMGT%]?")
-UNIT_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
 HARDENING = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -162,63 +154,6 @@ class Unit:
         }
 
 
-def instance(path: str, template: str, socket: str = "") -> str:
-    """Name an instance: after its store path, and what its template and its socket say.
-
-    No instance is ever started anew under another text, and two may run whatever differs.
-    """
-    text = f"{template}\0{listening(socket)}"
-    return f"{PurePosixPath(path).name[:HASH]}-{digest(text)}"
-
-
-def named(name: str, path: str, files: dict[str, str]) -> str:
-    """Return the instance of a service among the texts of its release's units."""
-    socket = files.get(f"sealift-{name}.socket", "")
-    return instance(path, files[f"sealift-{name}@.service"], socket)
-
-
-def listens(socket: str) -> str:
-    """Return a digest of how a socket listens; nothing where there is none."""
-    return digest(listening(socket)) if socket else ""
-
-
-def listening(socket: str) -> str:
-    """Leave out which instance comes next: that says nothing of how a socket listens."""
-    return joined([each for each in socket.splitlines() if not each.startswith("Service=")])
-
-
-def digest(text: str) -> str:
-    """Return a short digest of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:MARK]
-
-
-def user(name: str) -> str:
-    """Return the user that a service runs as: a legal name, another one for each service."""
-    plain = f"sealift-{name}"
-    if len(plain) <= LONGEST_USER and re.fullmatch(r"[A-Za-z0-9_-]+", plain):
-        return plain
-    mark = hashlib.sha256(name.encode()).hexdigest()[:6]
-    squashed = re.sub(r"[^A-Za-z0-9_-]", "-", plain)
-    return f"{squashed[: LONGEST_USER - len(mark) - 1]}-{mark}"
-
-
-def word(text: str) -> str:
-    """Spell one word of a command line: systemd.service(5), COMMAND LINES."""
-    return setting(text.replace("$", "$$"))
-
-
-def setting(text: str) -> str:
-    """Spell one value in quotes, where specifiers and C escapes hold: systemd.syntax(7)."""
-    return f'"{bare(text.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34)))}"'
-
-
-def bare(text: str) -> str:
-    """Spell a value that takes the whole line, where only specifiers hold."""
-    if FORBIDDEN.search(text):
-        sys.exit(f"systemd cannot carry {text!r}: it holds a control character")
-    return text.replace("%", "%%")
-
-
 def units(services: list[Unit], nginx: str, head: Head, agent: str | None) -> dict[str, str]:
     """Return file name → text of all units and of `sysusers.conf`."""
     files: dict[str, str] = {}
@@ -241,12 +176,6 @@ def service_files(unit: Unit, head: Head, ports: dict[str, int]) -> dict[str, st
         files[f"sealift-{unit.name}.socket"] = socket(unit.name, unit.path, [address], template)
         files[f"sealift-{unit.name}-probe@.socket"] = probe_socket(unit.name)
     return files
-
-
-def check_name(name: str) -> None:
-    """Refuse a service after which no unit can be called."""
-    if not UNIT_NAME.fullmatch(name):
-        sys.exit(f"no unit can be called after {name!r}")
 
 
 def service(unit: Unit, head: Head, ports: dict[str, int]) -> str:
@@ -317,18 +246,6 @@ def base_environment(name: str, home: str) -> dict[str, str]:
     }
 
 
-def fill(text: str, known: dict[str, str]) -> str:
-    """Put in what every head knows alike."""
-    for name, value in known.items():
-        text = text.replace(name, value)
-    return text
-
-
-def located(spelled: str) -> str:
-    """Let systemd choose the folder of secrets, and the head its URL."""
-    return spelled.replace("{credentials}", "%d").replace("{url}", f"${{{URL}}}")
-
-
 def limits(said: dict[str, str]) -> list[str]:
     """Return the limits that a recipe sets; no specifiers hold in them."""
     for name, value in said.items():
@@ -336,11 +253,6 @@ def limits(said: dict[str, str]) -> list[str]:
             sys.exit(f"{value!r} is no limit of {name}")
     keys = {"memory": "MemoryMax", "cpu": "CPUQuota", "tasks": "TasksMax", "files": "LimitNOFILE"}
     return [f"{keys[name]}={value}" for name, value in sorted(said.items())]
-
-
-def joined(lines: list[str]) -> str:
-    """End each line."""
-    return "".join(f"{line}\n" for line in lines)
 
 
 def state_folder(state: str, name: str) -> str:

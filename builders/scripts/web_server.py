@@ -12,7 +12,8 @@ import re
 import sys
 from typing import Any
 
-from builders.scripts.units import RUN, Head, named, nginx_files, user
+from builders.scripts.unit_names import named, user
+from builders.scripts.units import RUN, Head, nginx_files
 
 CACHE = "/var/cache/sealift-nginx"
 ECHO = "/.well-known/sealift"

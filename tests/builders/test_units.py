@@ -13,20 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builders.scripts.units import (
-    HIDDEN,
-    LONGEST_USER,
-    Head,
-    Unit,
-    bare,
-    instance,
-    named,
-    setting,
-    sysusers,
-    units,
-    user,
-    word,
-)
+from builders.scripts.unit_names import LONGEST_USER, instance, named, user
+from builders.scripts.unit_words import bare, setting, word
+from builders.scripts.units import HIDDEN, Head, Unit, sysusers, units
 
 if TYPE_CHECKING:
     from pathlib import Path
