@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figure import Figure, compared
 from benchmarks.heads_peers import SERVICE
-from benchmarks.load import NOTHING, Outcome, load
+from benchmarks.load import load
+from benchmarks.openings import TIMEOUT
+from benchmarks.outcome import NOTHING, Outcome
 from tests.lab.platform import HEADS, ask
 
 if TYPE_CHECKING:
@@ -47,14 +49,15 @@ def no_failed_request(site: Site, lab: Lab, before: str) -> Iterator[Figure]:
     addresses = [f"https://{head.address}" for head in lab.heads]
     with load(addresses, paths, websocket=WEBSOCKET) as calm:
         time.sleep(CALM)
-    during, shaken, turns = NOTHING, NOTHING, 0
+    during, opened, shaken, turns = NOTHING, NOTHING, NOTHING, 0
     while during.requests < REQUESTS:
         with load(addresses, paths, websocket=WEBSOCKET) as running:
             site.deploy("--release", after)
             site.sealift("rollback", "--host", HEADS, "--yes")
-        during, shaken = during.then(running.outcome), shaken.then(running.handshakes)
+        during, opened = during.then(running.outcome), opened.then(running.openings)
+        shaken = shaken.then(running.handshakes)
         turns += 1
-    yield _failures(during + shaken, shaken, turns)
+    yield _failures(during + opened + shaken, opened, shaken, turns)
     yield compared(
         "p99 while heads change",
         bar=3.0,
@@ -70,7 +73,7 @@ def no_failed_request(site: Site, lab: Lab, before: str) -> Iterator[Figure]:
     )
 
 
-def _failures(all_: Outcome, shaken: Outcome, turns: int) -> Figure:
+def _failures(all_: Outcome, opened: Outcome, shaken: Outcome, turns: int) -> Figure:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(all_.failures.items()))
     return Figure(
         "failed requests during deploy and rollback",
@@ -80,7 +83,8 @@ def _failures(all_: Outcome, shaken: Outcome, turns: int) -> Figure:
         ours=float(all_.failed),
         peers=None,
         runs=turns,
-        note=f"of {all_.requests:,}, {shaken.requests} of them WebSockets; a changed backend and "
+        note=f"of {all_.requests:,}, of them {shaken.requests} WebSockets and {opened.requests} "
+        f"with {TIMEOUT:.0f} s from the opening of their own connection on; a changed backend and "
         f"a changed frontend, three heads, TLS, kept and new connections"
         + (f": {kinds}" if kinds else ""),
         unit="requests",

@@ -3,7 +3,8 @@
 wrk makes the requests: on a machine that runs the heads as well, a client in Python would take
 the time that is to be measured (about 0.4 ms of a core for each request, wrk's 0.03). For each
 address there are two of it: one keeps its connections, one opens a new one, with TLS, for each
-request. WebSockets are for `Handshakes`, as wrk has none.
+request. A connection that hangs in the making is no request to wrk, and it tells nothing of it:
+those are for `benchmarks.openings`. WebSockets are for `Handshakes`, as wrk has none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import ssl
 import subprocess
 import threading
 import time
@@ -24,67 +24,18 @@ from typing import TYPE_CHECKING, Any
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from benchmarks.openings import TIMEOUT, Openings, trusting
+from benchmarks.outcome import MICRO, NOTHING, Outcome
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 SCRIPT = Path(__file__).with_suffix(".lua")
 ENDLESS = "86400s"
 """Longer than any measurement; wrk ends and tells when it is interrupted."""
-TIMEOUT = 10.0
-"""Seconds after which a request has failed."""
 PAUSE = 0.25
 """Seconds between two handshakes with one head."""
-_MICRO = 1_000_000
 _BROKEN = ("connect", "read", "write", "timeout")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of requests: how many, failures by kind, how often each latency was seen.
-
-    Latencies are in microseconds; `seconds` is how long it took.
-    """
-
-    requests: int
-    failures: Mapping[str, int]
-    latencies: Mapping[int, int]
-    seconds: float
-
-    @property
-    def failed(self) -> int:
-        """How many have failed, of whatever kind."""
-        return sum(self.failures.values())
-
-    @property
-    def rate(self) -> float:
-        """Requests per second."""
-        return self.requests / self.seconds if self.seconds else 0.0
-
-    def percentile(self, part: float) -> float:
-        """Return the latency in seconds that the part of the answers (0 to 100) do not exceed."""
-        left = sum(self.latencies.values()) * part / 100
-        for micros in sorted(self.latencies):
-            left -= self.latencies[micros]
-            if left <= 0:
-                return micros / _MICRO
-        return 0.0
-
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.requests + other.requests,
-            Counter(self.failures) + Counter(other.failures),
-            Counter(self.latencies) + Counter(other.latencies),
-            max(self.seconds, other.seconds),
-        )
-
-    def then(self, later: Outcome) -> Outcome:
-        """Join with what came after."""
-        both = self + later
-        seconds = self.seconds + later.seconds
-        return Outcome(both.requests, both.failures, both.latencies, seconds)
-
-
-NOTHING = Outcome(0, {}, {}, 0.0)
 
 
 def parse(text: str) -> Outcome:
@@ -101,15 +52,25 @@ def parse(text: str) -> Outcome:
     for counts in said["statuses"]:
         failures.update({f"status {status}": count for status, count in counts.items()})
     latencies = {int(micros): int(count) for micros, count in said["latencies"]}
-    return Outcome(said["requests"], failures, latencies, said["micros"] / _MICRO)
+    return Outcome(said["requests"], failures, latencies, said["micros"] / MICRO)
 
 
 @dataclass(slots=True)
 class Load:
-    """Requests under way; `outcome` is there when they have ended."""
+    """Requests under way; what became of them is there when they have ended.
+
+    `outcome` is wrk's, `openings` those of a connection each with a deadline from its beginning
+    on, `handshakes` the WebSockets.
+    """
 
     outcome: Outcome = NOTHING
+    openings: Outcome = NOTHING
     handshakes: Outcome = NOTHING
+
+    @property
+    def all(self) -> Outcome:
+        """What became of every request, whoever made it."""
+        return self.outcome + self.openings + self.handshakes
 
 
 @contextmanager
@@ -119,11 +80,13 @@ def load(
     *,
     keep: int = 4,
     fresh: int = 2,
+    workers: int = 1,
     websocket: str | None = None,
 ) -> Iterator[Load]:
     """Ask for the paths in turn at all addresses (`https://…`) as long as the context lasts.
 
-    `keep` connections per address are kept, `fresh` times at once a new one is made.
+    `keep` connections per address are kept, `fresh` times at once a new one is made; besides,
+    `workers` per address make one after the other, and hold each to a deadline.
 
     Raises:
         RuntimeError: wrk could not run.
@@ -131,8 +94,10 @@ def load(
     running = Load()
     begun = [_begin(each, paths, "keep", keep) for each in addresses if keep]
     begun += [_begin(each, paths, "close", fresh) for each in addresses if fresh]
+    openers = Openings(addresses, paths, workers)
     shakers = [Handshakes(f"wss{each[5:]}{websocket}") for each in addresses if websocket]
     try:
+        openers.begin()
         for each in shakers:
             each.begin()
         yield running
@@ -140,8 +105,10 @@ def load(
         for process in begun:
             process.send_signal(signal.SIGINT)
         said = [process.communicate(timeout=60)[0] for process in begun]
+        opened = openers.end()
         ends = [each.end() for each in shakers]
     running.outcome = sum((parse(text) for text in said), NOTHING)
+    running.openings = opened
     running.handshakes = sum(ends, NOTHING)
 
 
@@ -189,16 +156,14 @@ class Handshakes:
     async def _all(self) -> None:
         # Not `websockets.sync`: it reads in one thread and writes in another, which one TLS
         # connection does not bear in Python before 3.13; now and then a request never leaves.
-        trusting = ssl.create_default_context()
-        trusting.check_hostname = False
-        trusting.verify_mode = ssl.CERT_NONE
+        context = trusting()
         while not self._done.is_set():
             began = time.monotonic()
             self._count += 1
             doing = "opening"
             try:
                 async with connect(
-                    self.url, ssl=trusting, open_timeout=TIMEOUT, proxy=None
+                    self.url, ssl=context, open_timeout=TIMEOUT, proxy=None
                 ) as socket:
                     doing = "first message"
                     async with asyncio.timeout(TIMEOUT):
@@ -206,5 +171,5 @@ class Handshakes:
             except (OSError, WebSocketException) as fault:
                 self._failures[f"websocket {doing}: {type(fault).__name__}"] += 1
             else:
-                self._latencies[int((time.monotonic() - began) * _MICRO)] += 1
+                self._latencies[int((time.monotonic() - began) * MICRO)] += 1
             await asyncio.sleep(PAUSE)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.load import NOTHING, Outcome, load, parse
+from benchmarks.load import load, parse
+from benchmarks.outcome import NOTHING, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

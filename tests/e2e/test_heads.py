@@ -18,7 +18,8 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
 from benchmarks.heads_load import PAGES, SERVICES, WEBSOCKET
-from benchmarks.load import NOTHING, Outcome, load
+from benchmarks.load import load
+from benchmarks.outcome import NOTHING, Outcome
 from tests.e2e.platform import BACKENDS, FRONTENDS
 from tests.e2e.test_browser import FLAGS, ready
 from tests.lab.fixtures import require
@@ -135,7 +136,7 @@ def test_an_edited_backend_under_load(three: Three) -> None:
             assert {three.version(head) for head in three.lab.heads} == {"1.0.1"}
             three.site.sealift("rollback", "--host", HEADS, "--yes")
             assert {three.version(head) for head in three.lab.heads} == {"1.0.0"}
-        done = done.then(running.outcome + running.handshakes)
+        done = done.then(running.all)
     assert done.failures == {}, done.requests
 
 
