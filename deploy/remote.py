@@ -20,8 +20,9 @@ from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.place import AGENT, agent_of
 from deploy.planning import Load
-from deploy.report import of_head
+from deploy.report import error_json, of_head
 from store import bootstrap
+from store.database import DiskFullError
 from store.errors import Error, InputError
 from store.patience import SENDER, patient
 from store.send import send
@@ -275,6 +276,8 @@ class RemoteHead:
                 )
             except SilentError as error:
                 raise self._silent(error) from error
+            except DiskFullError as error:
+                raise self._full(error) from error
             except CutError:
                 # The connection's own fault, where there is one, says more.
                 link.status()
@@ -295,6 +298,14 @@ class RemoteHead:
                 text = (link.stderr.strip() or said.strip())[-400:]
                 raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
         self.facts = replace(self._facts, agent=True)
+
+    def _full(self, error: DiskFullError) -> Error:
+        """Return the error of a head without room, with what makes some from here."""
+        told = of_head(self.name, error_json(error))
+        if self._facts.current is None:
+            # Nothing is there yet that could be let go, nor the program that would do it.
+            told.hint = f"make room below {self.place.store_dir} there"
+        return told
 
     def _silent(self, error: SilentError) -> HeadLostError:
         return HeadLostError(

@@ -70,13 +70,15 @@ def error_from_json(record: Mapping[str, Any]) -> ToldError:
 def of_head(head: str, record: Mapping[str, Any]) -> ToldError:
     """Make the error that a head told of, as it is read elsewhere: with the head's name.
 
-    A head speaks of itself without a name, and its hints are meant to be typed there.
+    A head speaks of itself without a name, and its hints are meant to be typed there. What collects
+    a store is a command of whoever builds; on a head it is `gc`.
     """
     error = error_from_json(record)
     if head not in f"{error.reason} {error.where or ''}":
         error.where = head if error.where is None else f"{head}: {error.where}"
     if error.hint is not None and "--host" not in error.hint:
-        error.hint = _COMMAND.sub(lambda found: f"{found[0].rstrip()} --host {head}", error.hint)
+        hint = error.hint.replace("sealift store gc", "sealift gc")
+        error.hint = _COMMAND.sub(lambda found: f"{found[0].rstrip()} --host {head}", hint)
     return error
 
 

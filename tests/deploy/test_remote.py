@@ -23,6 +23,7 @@ from deploy.place import AGENT, Place
 from deploy.release import Release, Tool
 from deploy.remote import RemoteHead
 from deploy.report import of_head
+from store.database import DiskFullError
 from store.errors import Error
 from store.local import LocalStore
 from store.receive import receive
@@ -167,7 +168,8 @@ class Machine:
                 target.write(len(hello).to_bytes(4, "big") + hello)
                 source.read()
             elif os.path.lexists(program):
-                with LocalStore.open(self.place) as store:
+                # What it raises it told the other end before.
+                with LocalStore.open(self.place) as store, suppress(DiskFullError):
                     receive(store, reader=source, writer=target, root="pushed")
 
 
@@ -276,6 +278,33 @@ def test_a_new_agent_that_does_not_understand_is_an_error(setting: Setting) -> N
     setting.machine.foreign.add(setting.agent(setting.two.second))
     with pytest.raises(Error, match="another format"):
         setting.push(setting.two.second)
+
+
+def test_a_full_disk_names_the_head_and_what_makes_room_on_it(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting.push(setting.two.first)
+    setting.deployed(1, setting.two.first)
+    monkeypatch.setattr("store.receive.SPARE", 1 << 60)
+    with pytest.raises(Error, match="the disk has no room") as caught:
+        setting.push(setting.two.second, setting.two.first)
+    assert caught.value.slug == "disk-full"
+    assert caught.value.where == f"head1: {setting.two.place}"
+    assert caught.value.hint == "sealift gc --host head1"
+
+
+def test_a_disk_that_is_full_before_the_first_deploy_has_nothing_to_let_go(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.receive.SPARE", 1 << 60)
+    with pytest.raises(Error, match="the disk has no room") as caught:
+        setting.push(setting.two.first)
+    assert caught.value.hint == f"make room below {setting.two.place} there"
+
+
+def test_what_collects_is_called_otherwise_on_a_head() -> None:
+    told = of_head("head1", {"slug": "disk-full", "reason": "full", "hint": "sealift store gc"})
+    assert told.hint == "sealift gc --host head1"
 
 
 def test_a_shell_that_fails_says_why(setting: Setting) -> None:
