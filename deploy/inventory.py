@@ -7,8 +7,10 @@ a host itself is in `deploy.host`.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -314,16 +316,23 @@ def _routed(
 
 def _refuse_twins(site: Site, hosts: Iterable[Host]) -> None:
     """Refuse two names for one machine; behind different gateways an address may be of two."""
-    seen: dict[tuple[str, int, str | None], str] = {}
+    seen: dict[tuple[tuple[str, int], ...], str] = {}
     for host in hosts:
         if host.local:
             continue
-        gate = None if host.gateway is None else host.gateway.name
-        place = host.address.lower(), host.port or SSH_PORT, gate
-        other = seen.setdefault(place, host.name)
+        other = seen.setdefault(_way(host), host.name)
         if other != host.name:
             reason = f"{other} and {host.name} have the same address, {host.address}"
             raise _fault(site, host.name, reason, hint="each head is a machine of its own")
+
+
+def _way(host: Host) -> tuple[tuple[str, int], ...]:
+    """Return address and port of a host and of its gateways, however they are spelt."""
+    address = host.address.lower().removesuffix(".")
+    with suppress(ValueError):
+        address = str(ip_address(address))
+    further = () if host.gateway is None else _way(host.gateway)
+    return (address, host.port or SSH_PORT), *further
 
 
 def _groups(site: Site, hosts: Iterable[str]) -> dict[str, str]:

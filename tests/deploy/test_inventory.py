@@ -238,12 +238,20 @@ class TestOneAddress:
             {"head1": Said(address="A.example"), "head2": Said(address="a.example")},
             {"head[1-2]": Said(address="10.0.0.1")},
             {"head1": Said(), "other": Said(address="head1")},
+            {"head1": Said(address="a.example."), "head2": Said(address="a.example")},
+            {"head1": Said(address="FD00::0:1"), "head2": Said(address="fd00::1")},
+            {
+                "gate": Said(address="10.0.0.9"),
+                "head1": Said(address="10.0.0.1", gateway="gate"),
+                "head2": Said(address="10.0.0.1", gateway="ops@10.0.0.9:22"),
+            },
         ],
     )
     def test_is_not_of_two_heads(self, said: Mapping[str, Said]) -> None:
         with pytest.raises(InputError, match="have the same address") as caught:
             load(Places(said))
         assert "hosts." in str(caught.value.where)
+        assert sum(name in caught.value.reason for name in ("head1", "head2", "other")) == 2
 
     def test_may_be_of_two_at_other_ports_or_behind_other_gateways(self) -> None:
         one = "10.0.0.1"
@@ -254,6 +262,7 @@ class TestOneAddress:
                     "head1": Said(address=one, gateway="gate1"),
                     "head2": Said(address=one, gateway="gate2"),
                     "head3": Said(address=one),
+                    "head4": Said(address=one, gateway="gate1:2222"),
                 }
             )
         )
