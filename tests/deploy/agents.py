@@ -66,6 +66,8 @@ class FakeHead:
     switched: float = 0.0
     sick: bool = False
     """It says that it went back when it is asked to vouch."""
+    older: bool = False
+    """Its agent does not know the word to vouch, and waits for the one to confirm."""
     deaf: bool = False
     """It acts on words, and nobody hears of it any more."""
 
@@ -119,6 +121,7 @@ class FakeEnded:
 @dataclass
 class FakeLink:
     head: FakeHead
+    channels: list[FakeChannel] = field(default_factory=list)
 
     def run(
         self,
@@ -143,13 +146,15 @@ class FakeLink:
     def channel(self, argv: Sequence[str], *, root: bool = True) -> FakeChannel:
         del root
         assert list(argv)[1:] == ["agent", "session"]
-        return FakeChannel(self.head)
+        self.channels.append(FakeChannel(self.head))
+        return self.channels[-1]
 
     def data(self, argv: Sequence[str], *, root: bool = True) -> AbstractContextManager[Data]:
         raise NotImplementedError
 
     def close(self) -> None:
-        pass
+        for channel in self.channels:
+            channel.close()
 
 
 class FakeChannel:
@@ -230,7 +235,7 @@ class FakeChannel:
         changes = {"restarted": ["api"]}
         self.say("healthy", generation=2, changes=changes, seconds=0.1)
         self._after("healthy")
-        if self._word("vouch") is None or head.sick:
+        if self._word("confirm" if head.older else "vouch") is None or head.sick:
             self._back(before, BrokenError("api fell over", where="api"))
             return
         self.say("vouched")

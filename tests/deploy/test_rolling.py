@@ -174,6 +174,21 @@ def test_a_head_that_falls_over_while_others_switch_takes_all_back(store: LocalS
     assert not any("confirm" in head.words for head in heads)
 
 
+def test_agents_that_do_not_know_the_word_to_vouch_go_back(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a rollback to an older release: its agent would serve the next rollback."""
+    monkeypatch.setattr("deploy.dialogue.VOUCH_SECONDS", 0.3)
+    heads = three(older=True)
+    for head in heads:
+        head.older = True
+    with pytest.raises(FleetRevertedError, match="nothing was heard") as caught:
+        roll(heads, store)
+    assert run_of(heads) == [OLD] * 3
+    assert caught.value.exit_code == 5
+    assert not any("confirm" in head.words for head in heads)
+
+
 def test_a_stranded_head_is_named(store: LocalStore) -> None:
     heads = three()
     heads[1].fails, heads[1].slow = "switch", 0.2
