@@ -1,8 +1,9 @@
-"""What operators do with heads as `fab` tasks: `fab -r PATH/TO/sealift deploy --host head[1-3]`.
+"""What operators do with heads as tasks: `fab deploy --host head[1-3]`.
 
-Each task is made of the command of the same name: its options, its output, its exit code. The site
-is found as ever, from the working directory or by SEALIFT_CONFIG. From Python, `sealift.fleet` has
-the functions that the commands call.
+A site has them by `from sealift.fabfile import namespace` in a `fabfile.py` of its own; `fab -r`
+takes the path of this package instead. Each task is made of the command of the same name: its
+options, its output, its exit code. The site is found as ever, from the working directory or by
+SEALIFT_CONFIG. From Python, `sealift.fleet` has the functions that the commands call.
 """
 
 from __future__ import annotations

@@ -42,6 +42,24 @@ def test_a_name_that_is_none_is_a_bug() -> None:
         fabfile.task("no-such")
 
 
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_site_has_the_tasks_by_one_line_of_its_own(tmp_path: Path, below: str) -> None:
+    (tmp_path / "sealift.yaml").write_text("hosts: {head1: {address: 192.0.2.1}}\n")
+    (tmp_path / "fabfile.py").write_text("from sealift.fabfile import namespace\n")
+    (tmp_path / "below").mkdir()
+
+    def fab(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [FAB, *words]
+        where = tmp_path / below
+        return subprocess.run(argv, cwd=where, capture_output=True, text=True, check=False)
+
+    listed = fab("-l")
+    assert all(f"  {name} " in listed.stdout for name in fabfile.COMMANDS), listed.stderr
+    done = fab("deploy", "--host", "head[7-9]", "--yes")
+    assert done.returncode == 2, done.stderr
+    assert "there are no hosts head[7-9]" in done.stderr
+
+
 def test_fab_runs_it_and_ends_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "sealift.yaml").write_text("hosts: {head1: {address: 192.0.2.1}}\n")
     argv = [FAB, "-r", str(PACKAGE), "deploy", "--host", "head[7-9]", "--yes"]
