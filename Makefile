@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 SEALIFT := $(VENV)/bin/sealift
 GROUP ?= build
-TESTS_AT_ONCE ?= --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+TESTS_AT_ONCE ?= --numprocesses 3 --no-loadscope-reorder
 
 .PHONY: help setup demo demo-stop test faults lint bench clean
 help:

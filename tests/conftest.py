@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    import pytest
+    from xdist.remote import Producer
 
 pytest_plugins = ("tests.lab.fixtures",)
 
@@ -20,16 +26,25 @@ process would be left alone with it at the end.
 """
 
 
-@pytest.hookimpl(tryfirst=True)
+class _Modules(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    """One process runs all tests of a module, or of a place named above."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Share tests out by what they have in common."""
+    return _Modules(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group and sort the tests for processes side by side; no order is promised otherwise."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _turn(_group(item)))
+    """Put the longest first; no order is promised otherwise."""
+    items.sort(key=lambda item: _turn(_group(item.nodeid)))
 
 
-def _group(item: pytest.Item) -> str:
-    module = item.nodeid.partition("::")[0]
+def _group(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
     return next((start for start in _LONGEST_FIRST if module.startswith(start)), module)
 
 

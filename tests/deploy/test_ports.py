@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.ports import listeners, parse
+from deploy.ports import command, listeners, parse
 from deploy.programs import ports
 from deploy.release_file import load
 from deploy.settings import Settings
@@ -35,7 +35,7 @@ def test_a_listener_of_ours(address: str) -> None:
         port = listener.getsockname()[1]
         (found,) = listeners([port])
     assert (found.port, found.pid, found.group) == (port, os.getpid(), os.getpgid(0))
-    assert "pytest" in found.command
+    assert found.command == command(os.getpid())
     assert listeners([port]) == ()
 
 

@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.
 PATIENCE = 120.0
 
 
-def stages(bench: Bench) -> tuple[list[str], float]:
+def stages(bench: Bench, heads: str = HEADS) -> tuple[list[str], float]:
     """Deploy once undisturbed; give the kinds of what is told, in order, and the seconds."""
     after = bench.other(bench.lab.heads[0])
-    with operator(bench.site, *bench.words(HEADS, after)) as running:
+    with operator(bench.site, *bench.words(heads, after)) as running:
         assert running.end() == 0, running.said
         return list(dict.fromkeys(each.what for each in running.told)), running.seconds
 
@@ -48,7 +48,7 @@ def test_killed_after_every_stage(bench: Bench) -> None:
 
 
 def test_killed_at_random_moments(bench: Bench) -> None:
-    _, whole = stages(bench)
+    _, whole = stages(bench, bench.lab.heads[0].name)
     killed: Counter[bool] = Counter()
 
     def rounds(head: LabHead) -> list[Made]:
