@@ -76,8 +76,7 @@ class Watch:
     def fresh(self) -> bool:
         """Tell whether the process began only lately."""
         process = self.manager.processes().get(self.program)
-        since = None if process is None else process.since
-        return since is None or time.time() - since < FRESH
+        return process is None or is_fresh(process)
 
     def _compare(self, process: Process) -> str | None:
         if process.pid is None:
@@ -85,7 +84,19 @@ class Watch:
         identity = (process.pid, process.since)
         if self.seen is None:
             self.seen = identity
-        return None if identity == self.seen else "the process died and was started again"
+        # One that died before the first look is another process from the beginning.
+        same = identity == self.seen and not relapsed(process)
+        return None if same else "the process died and was started again"
+
+
+def is_fresh(process: Process) -> bool:
+    """Tell whether a process began only lately."""
+    return process.since is None or time.time() - process.since < FRESH
+
+
+def relapsed(process: Process) -> bool:
+    """Tell whether a process began only lately, and because the one before it died."""
+    return process.restarts > 0 and process.pid is not None and is_fresh(process)
 
 
 def check(

@@ -54,13 +54,17 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One program as the manager sees it; `since` is in seconds since the epoch."""
+    """One program as the manager sees it; `since` is in seconds since the epoch.
+
+    `restarts` says how often it ended since it was told to run, and was started again for that.
+    """
 
     name: str
     phase: Phase
     pid: int | None = None
     since: float | None = None
     note: str = ""
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@ START_SECONDS = 330.0
 STOP_SECONDS = 90.0
 FRESH = 0.1
 """Seconds for which an answer is good for all that look at processes."""
-PROPERTIES = "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result,Listen"
+PROPERTIES = (
+    "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result,NRestarts,Listen"
+)
 
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "SYSTEMD_COLORS": "0"}
 GONE = re.compile(r"Failed to stop (\S+): Unit \1 not loaded\.")
@@ -280,7 +282,8 @@ class Systemd:
         since = self._offset + began if pid else None
         result = facts.get("Result", "")
         note = "" if result in ("", "success") else f"systemd says: {result}"
-        return Process(name, _phase(facts), pid, since, note)
+        restarts = int(facts.get("NRestarts", "0"))
+        return Process(name, _phase(facts), pid, since, note, restarts)
 
     def _tell(self, *words: str, timeout: float, gone: re.Pattern[str] | None = None) -> str:
         """Call systemctl; what it says that matches `gone` is no failure."""
