@@ -297,11 +297,13 @@ class SystemdHead:
         return self.load(known[number].path) if number in known else None
 
     def _was_good(self, wanted: Release) -> bool:
-        """Tell whether the release ran well on this head before."""
-        return any(
-            each.path == wanted.path and each.status is Status.GOOD
-            for each in self.profile.generations()
-        )
+        """Tell whether the current generation ran well on this head before.
+
+        One that is deployed anew is watched, even if an earlier one had the same release.
+        """
+        current = self.profile.current()
+        found = None if current is None else self.profile.get(current)
+        return found is not None and (found.path, found.status) == (wanted.path, Status.GOOD)
 
     def _running(self) -> Path | None:
         """Return the release of the current generation."""
