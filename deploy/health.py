@@ -140,8 +140,7 @@ def answers(checks: Sequence[Check], timeout: float) -> Mapping[str, str | None]
 
 def _one(check: Check, watch: Watch, settings: Settings, stop: Flag) -> None:
     deadline = time.monotonic() + check.timeout
-    for request in check.requests:
-        _row(check, request, watch, settings, stop=stop, deadline=deadline)
+    _row(check, watch, settings, stop=stop, deadline=deadline)
     while not watch.settled() and not stop.is_set():
         _look(check, check.requests[0], watch, None, deadline)
         stop.wait(settings.probe_interval)
@@ -161,19 +160,26 @@ def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag) -> None
         stop.wait(SLOWEST)
 
 
-def _row(
-    check: Check, request: Request, watch: Watch, settings: Settings, *, stop: Flag, deadline: float
-) -> None:
-    """Ask until `probes` answers in a row were good."""
+def _row(check: Check, watch: Watch, settings: Settings, *, stop: Flag, deadline: float) -> None:
+    """Ask everything until all answers were good `probes` times in a row."""
     good, pause = 0, settings.probe_interval / 2
     while good < settings.probes and not stop.is_set():
-        left = max(0.1, deadline - time.monotonic())
-        wrong = ask(request, min(settings.probe_timeout, left))
+        request, wrong = _round(check, settings, deadline)
         _look(check, request, watch, wrong, deadline)
         good = 0 if wrong else good + 1
         pause = min(pause * 1.5, SLOWEST) if wrong else settings.probe_interval
         if good < settings.probes:
             stop.wait(pause)
+
+
+def _round(check: Check, settings: Settings, deadline: float) -> tuple[Request, str | None]:
+    """Ask one thing after the other; return the first bad answer, else the last good one."""
+    for request in check.requests:
+        left = max(0.1, deadline - time.monotonic())
+        wrong = ask(request, min(settings.probe_timeout, left))
+        if wrong is not None:
+            break
+    return request, wrong
 
 
 def _look(check: Check, request: Request, watch: Watch, wrong: str | None, deadline: float) -> None:

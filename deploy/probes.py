@@ -11,11 +11,13 @@ import http.client
 import secrets
 import socket
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from deploy.release import Probe
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -83,13 +85,19 @@ class _Connection(http.client.HTTPConnection):
         """Connect, and encrypt if that is asked for."""
         self.sock = _connect(self._request, float(self.timeout or 0.0))
         if self._request.tls:
-            # Loaded here because it takes as long as all else, and most are asked without.
-            import ssl  # noqa: PLC0415
+            self.sock = _believing().wrap_socket(self.sock)
 
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock)
+
+@cache
+def _believing() -> ssl.SSLContext:
+    """Return what encrypts to whoever answers, without reading whom the machine trusts."""
+    # Loaded here because it takes as long as all else, and most are asked without.
+    import ssl  # noqa: PLC0415
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _connect(request: Request, timeout: float) -> socket.socket:
