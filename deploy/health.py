@@ -140,18 +140,18 @@ def answers(checks: Sequence[Check], timeout: float) -> Mapping[str, str | None]
 
 def _one(check: Check, watch: Watch, settings: Settings, stop: Flag) -> None:
     deadline = time.monotonic() + check.timeout
-    _row(check, watch, settings, stop=stop, deadline=deadline)
+    since = _row(check, watch, settings, stop=stop, deadline=deadline)
     while not watch.settled() and not stop.is_set():
         _look(check, check.requests[0], watch, None, deadline)
         stop.wait(settings.probe_interval)
+        since = time.monotonic()
     if watch.fresh():
-        _stay(check, watch, settings, stop=stop)
+        _stay(check, watch, settings, stop=stop, until=since + settings.settle_seconds)
 
 
-def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag) -> None:
-    """Go on asking for `settle_seconds`: a new process may answer first and die then."""
+def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag, until: float) -> None:
+    """Go on asking for a while: a new process may answer first and die then."""
     request = check.requests[0]
-    until = time.monotonic() + settings.settle_seconds
     while time.monotonic() < until and not stop.is_set():
         wrong = ask(request, settings.probe_timeout)
         trouble = watch.trouble() or wrong
@@ -160,16 +160,18 @@ def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag) -> None
         stop.wait(SLOWEST)
 
 
-def _row(check: Check, watch: Watch, settings: Settings, *, stop: Flag, deadline: float) -> None:
-    """Ask everything until all answers were good `probes` times in a row."""
-    good, pause = 0, settings.probe_interval / 2
+def _row(check: Check, watch: Watch, settings: Settings, *, stop: Flag, deadline: float) -> float:
+    """Ask everything until all answers were good `probes` times in a row; return since when."""
+    good, since, pause = 0, time.monotonic(), settings.probe_interval / 2
     while good < settings.probes and not stop.is_set():
         request, wrong = _round(check, settings, deadline)
         _look(check, request, watch, wrong, deadline)
+        since = time.monotonic() if wrong or good == 0 else since
         good = 0 if wrong else good + 1
         pause = min(pause * 1.5, SLOWEST) if wrong else settings.probe_interval
         if good < settings.probes:
             stop.wait(pause)
+    return since
 
 
 def _round(check: Check, settings: Settings, deadline: float) -> tuple[Request, str | None]:

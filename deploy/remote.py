@@ -21,6 +21,7 @@ from deploy.errors import HeadError, HeadLostError, NoGenerationError
 from deploy.place import AGENT, agent_of
 from deploy.planning import Load
 from deploy.report import error_json, of_head
+from deploy.standby import Standby
 from store import bootstrap
 from store.database import DiskFullError
 from store.errors import Error, InputError
@@ -76,7 +77,16 @@ class RemoteHead:
         self._dial = dial
         self._link: Link | None = None
         self._data: Data | None = None
+        self._standby = Standby("agent", "receive", "--root", ROOT)
         self._halted = False
+
+    def expect_push(self) -> None:
+        """Open the connection for data, as a push is to come soon; connects where needed.
+
+        Raises:
+            Error: the head cannot be reached.
+        """
+        self._standby.begin(self._reached())
 
     def look(self, release: Release | None, ports: Collection[int] = ()) -> Facts:
         """Ask the head what it is; connects where that was not done.
@@ -220,6 +230,7 @@ class RemoteHead:
 
     def hang_up(self) -> None:
         """Drop the connection; the next question makes a new one."""
+        self._standby.end()
         link, self._link = self._link, None
         if link is not None:
             with suppress(OSError):
@@ -243,14 +254,29 @@ class RemoteHead:
     @contextmanager
     def _streams(self, argv: Sequence[str]) -> Iterator[Data]:
         """Begin a command that speaks in bytes, and that `halt` can end."""
-        with self._reached().data(argv) as data:
-            self._data = data
-            try:
-                if self._halted:
-                    data.kill()
-                yield data
-            finally:
-                self._data = None
+        with self._reached().data(argv) as data, self._haltable(data):
+            yield data
+
+    @contextmanager
+    def _receiver(self, agent: str) -> Iterator[Data]:
+        """Begin to receive by an agent, over what stands by if there is anything."""
+        with self._standby.take(agent) as data:
+            if data is not None:
+                with self._haltable(data):
+                    yield data
+                return
+        with self._streams([agent, "agent", "receive", "--root", ROOT]) as data:
+            yield data
+
+    @contextmanager
+    def _haltable(self, data: Data) -> Iterator[None]:
+        self._data = data
+        try:
+            if self._halted:
+                data.kill()
+            yield
+        finally:
+            self._data = None
 
     def _send(
         self,
@@ -263,7 +289,7 @@ class RemoteHead:
         """Push by the new release's agent if it is there, else by the one of the current."""
         old = self._facts.settled and not self._facts.agent
         agent = self.place.agent if old else agent_of(release)
-        with self._streams([agent, "agent", "receive", "--root", ROOT]) as link:
+        with self._receiver(agent) as link:
             try:
                 return send(
                     store,

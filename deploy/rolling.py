@@ -169,12 +169,15 @@ class Rolling:
         _agree_on({head: str(each.path) for head, each in targets.items() if each is not None})
 
     def _begin(self, head: RemoteHead) -> None:
-        """Let the agent that goes back start while its head is looked at; it waits for its order.
+        """Let begin on a head, while it is looked at, what takes its time and changes nothing.
 
-        Which agent it is that a new release wants is known only after the look.
+        The agent that goes back starts, and waits for its order. Which agent it is that a new
+        release wants is known only after the look; so for that just the way is opened.
         """
         if self.wish.release is None:
             head.open(self._agent(head), self._observer(head))
+        else:
+            head.expect_push()
 
     def _agree(self) -> None:
         with self._stopping.prompting():

@@ -11,8 +11,8 @@ class Settings:
 
     `port` is the web server's, which is asked with `tls` where that is set; `port_offset` is added
     to every service's own. A service is healthy after `probes` good answers in a row; each answer
-    must come within `probe_timeout`. A process that has just begun must go on answering for
-    `settle_seconds`.
+    must come within `probe_timeout`. A process that has just begun must go on answering until
+    `settle_seconds` after the first of these answers, or after it counts as running.
     """
 
     port: int = 8080

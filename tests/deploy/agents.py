@@ -10,9 +10,10 @@ import json
 import queue
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deploy import facts
 from deploy.errors import HeadLockedError
@@ -150,7 +151,9 @@ class FakeLink:
         return self.channels[-1]
 
     def data(self, argv: Sequence[str], *, root: bool = True) -> AbstractContextManager[Data]:
-        raise NotImplementedError
+        """Open what nobody speaks over: these heads have what is to come."""
+        del argv, root
+        return nullcontext(cast("Data", None))
 
     def close(self) -> None:
         for channel in self.channels:
