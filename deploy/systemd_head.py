@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from deploy.session import Vigil
     from store.local import LocalStore
 
-PATIENT = Settings(settle_seconds=0.5)
+PATIENT = Settings(settle_seconds=0.5, probe_interval=0.02)
 """A short look; from then on, until it is confirmed, a head goes on looking by `vigil`."""
 STATE_MODE = 0o750
 COMMAND = Path("/usr/local/bin/sealift")
