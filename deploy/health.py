@@ -161,10 +161,14 @@ def _stay(check: Check, watch: Watch, settings: Settings, *, stop: Flag, until: 
 
 
 def _row(check: Check, watch: Watch, settings: Settings, *, stop: Flag, deadline: float) -> float:
-    """Ask everything until all answers were good `probes` times in a row; return since when."""
+    """Ask until `probes` answers in a row were good; return since when.
+
+    The first time everything is asked; after that, what shows that it is still up.
+    """
     good, since, pause = 0, time.monotonic(), settings.probe_interval / 2
     while good < settings.probes and not stop.is_set():
-        request, wrong = _round(check, settings, deadline)
+        requests = check.requests[:1] if good else check.requests
+        request, wrong = _round(requests, settings, deadline)
         _look(check, request, watch, wrong, deadline)
         since = time.monotonic() if wrong or good == 0 else since
         good = 0 if wrong else good + 1
@@ -174,9 +178,11 @@ def _row(check: Check, watch: Watch, settings: Settings, *, stop: Flag, deadline
     return since
 
 
-def _round(check: Check, settings: Settings, deadline: float) -> tuple[Request, str | None]:
+def _round(
+    requests: Sequence[Request], settings: Settings, deadline: float
+) -> tuple[Request, str | None]:
     """Ask one thing after the other; return the first bad answer, else the last good one."""
-    for request in check.requests:
+    for request in requests:
         left = max(0.1, deadline - time.monotonic())
         wrong = ask(request, min(settings.probe_timeout, left))
         if wrong is not None:

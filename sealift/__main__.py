@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from sealift import output
 
+    if arguments is None:
+        # What is left at the end goes with the process: nobody need look for cycles in it.
+        atexit.register(gc.freeze)
     output.guard()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
