@@ -116,12 +116,19 @@ class Blobs:
                 )
 
     def adopt(self, place: bytes, file: File) -> None:
-        """Share a copy of a file of an unregistered tree, if it is what it should be."""
-        with (
-            suppress(OSError, BadBlobError, EOFError),
-            os.fdopen(open_file(place), "rb") as stream,
-        ):
-            self.add(file, stream)
+        """Share a file of an unregistered tree, if it is what it should be.
+
+        The file itself if nobody else may write to it, else a copy.
+        """
+        with suppress(OSError, BadBlobError, EOFError):
+            if _is_ours(place):
+                if is_right(place, file):
+                    key = self.key(file.sha256, executable=file.executable)
+                    os.link(place, key)
+                    _finish(key, file)
+                return
+            with os.fdopen(open_file(place), "rb") as stream:
+                self.add(file, stream)
 
     def link(self, file: File, target: bytes) -> None:
         """Give a shared file one more name; when it has too many, go on with a copy.
@@ -163,6 +170,11 @@ def is_right(place: bytes, file: File) -> bool:
     with os.fdopen(open_file(place), "rb") as stream:
         right = os.fstat(stream.fileno()).st_size == file.size
         return right and hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+
+
+def _is_ours(place: bytes) -> bool:
+    status = os.lstat(place)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _finish(key: bytes, file: File) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from store.add import put
+from store.ahead import Ahead
 from store.assemble import Assembly
 from store.basis import HAVE, PATCH, WANT, Base, bases, departed, patches, spell
 from store.blobs import Blobs, is_right
@@ -126,7 +127,8 @@ class _Receiver:
         self._room(manifests, wanted)
         with Assembly(self._area, self._blobs) as assembly:
             self._patches(header, wanted)
-            self._contents(manifests, wanted, assembly)
+            with Ahead(self._store.store_dir) as ahead:
+                self._contents(manifests, wanted, assembly, ahead)
             put(self._store, assembly.finish(), durable=True)
         self._keep(root, offer.tops)
         self._wire.say("done")
@@ -261,7 +263,11 @@ class _Receiver:
             self._wire.hear("contents")
 
     def _contents(
-        self, manifests: Mapping[StorePath, Manifest], wanted: _Wanted, assembly: Assembly
+        self,
+        manifests: Mapping[StorePath, Manifest],
+        wanted: _Wanted,
+        assembly: Assembly,
+        ahead: Ahead,
     ) -> None:
         """Receive whole files, and begin with each tree as soon as its files are there."""
         stream = self._wire.contents()
@@ -270,6 +276,7 @@ class _Receiver:
             for sha256 in blobs([manifest]):
                 if file := waiting.pop(sha256, None):
                     self._add(file, stream)
+                    ahead.wrote(file.size)
             assembly.build(path, manifest)
         stream.finish()
 

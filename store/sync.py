@@ -32,14 +32,20 @@ def sync_tree(nodes: Sequence[bytes], filesystem: Path) -> None:
     Raises:
         SyncError: the kernel reports that something could not be written.
     """
-    try:
-        if len(nodes) <= FEW:
-            for node in nodes:
-                _with_descriptor(node, os.fsync)
-        else:
-            _with_descriptor(filesystem, _syncfs)
-    except OSError as error:
-        raise SyncError(f"could not sync: {error.strerror}", where=str(filesystem)) from error
+    if len(nodes) > FEW:
+        sync_filesystem(filesystem)
+        return
+    for node in nodes:
+        _sync(node, filesystem, os.fsync)
+
+
+def sync_filesystem(filesystem: Path) -> None:
+    """Sync all that was written to a file system.
+
+    Raises:
+        SyncError: the kernel reports that something could not be written.
+    """
+    _sync(filesystem, filesystem, _syncfs)
 
 
 def sync_directory(path: Path) -> None:
@@ -47,12 +53,15 @@ def sync_directory(path: Path) -> None:
     sync_tree([os.fsencode(path)], path)
 
 
-def _with_descriptor(path: Path | bytes, sync: Callable[[int], None]) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+def _sync(path: Path | bytes, filesystem: Path, sync: Callable[[int], None]) -> None:
     try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SyncError(f"could not sync: {error.strerror}", where=str(filesystem)) from error
 
 
 def _syncfs(descriptor: int) -> None:

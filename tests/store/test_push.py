@@ -212,6 +212,24 @@ def test_trees_that_lie_about_are_used(site: Platform, head: LocalStore) -> None
     assert head.verify().unregistered == ()
 
 
+def test_files_that_lie_about_are_not_written_again(site: Platform, head: LocalStore) -> None:
+    backend = head.real(_backend(site))
+    lay(backend, read(site.source.real(_backend(site))))
+    before = (backend / "app.py").stat().st_ino
+    push(site.source, head, [site.first])
+    assert (backend / "app.py").stat().st_ino == before
+
+
+def test_files_that_others_may_write_are_copied(site: Platform, head: LocalStore) -> None:
+    backend = head.real(_backend(site))
+    lay(backend, read(site.source.real(_backend(site))))
+    (backend / "app.py").chmod(0o664)
+    with (backend / "app.py").open("r+b") as open_still:
+        push(site.source, head, [site.first])
+        open_still.write(b"changed")
+    assert head.verify().clean
+
+
 def test_trees_that_are_wrong_give_what_is_right_of_them(site: Platform, head: LocalStore) -> None:
     backend = _backend(site)
     lay(head.real(backend), {b"app.py": b"changed", b"lib": "/etc", b"run": (b"#!/bin/sh\n",)})
