@@ -73,7 +73,9 @@ def compared(
     )
 
 
-def attempted(name: str, bar: float, measure: Callable[[], Iterable[Figure]]) -> Iterator[Figure]:
+def attempted(
+    name: str, bar: float | None, measure: Callable[[], Iterable[Figure]]
+) -> Iterator[Figure]:
     """Give the figures of one measurement, or one that says why there are none."""
     try:
         yield from measure()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.lab.head import LabHead
 
 RUNS = 5
-FIRST_RUNS = 3
+GIGABIT = 1_000_000_000
 SCALE = (1, 3, 10)
 _MEGA = 1_000_000
 PATIENCE = 600.0
@@ -48,6 +48,7 @@ def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="sealift-bench-", dir=disk()) as folder:
         root = Path(folder)
         yield from attempted("the platform on three heads", 1, lambda: platform(root))
+        yield from attempted("a first push without a limit", None, lambda: close_by(root))
         yield from attempted("1, 3, 10 heads", 2.0, lambda: scale(root))
 
 
@@ -121,19 +122,40 @@ def _closure(store: LocalStore, release: str) -> list[PathInfo]:
 
 
 def first_push(stand: Stand, store: LocalStore) -> Iterator[Figure]:
-    """Push the whole platform to a head that has nothing; peers copy the same paths."""
+    """Push the whole platform to heads that have nothing; peers copy the same paths."""
+    for head in stand.lab.heads:
+        head.throttle(GIGABIT)
+    yield from _first_pushes(stand, store, "1 Gbit/s", 1.0)
+    for head in stand.lab.heads:
+        head.throttle(None)
+
+
+def close_by(root: Path) -> Iterator[Figure]:
+    """Push to other heads as fast as this machine's memory takes it; no network is like that."""
+    with (
+        kept_store("platform") as store_dir,
+        Lab(3, folder=root / "close", tools=True) as lab,
+    ):
+        stand = _stand(Site.whole(root / "by", store_dir), lab)
+        with _opened(stand.site) as store:
+            yield from _first_pushes(stand, store, "no limit", None)
+
+
+def _first_pushes(
+    stand: Stand, store: LocalStore, link: str, bar: float | None
+) -> Iterator[Figure]:
     paths = [store.real(info.path) for info in _closure(store, stand.before)]
     total = sum(info.nar_size for info in _closure(store, stand.before)) / _MEGA
     rows = []
     # Each run has a head of its own that was never pushed to.
-    for head in stand.lab.heads[:FIRST_RUNS]:
+    for head in stand.lab.heads:
         ours = _pushed(stand, head)
         theirs = rsync_first(stand.lab, head, paths)
         rows.append((ours, theirs, tar_first(stand.lab, head, paths)))
     ours, rsync, tar = (median(column) for column in zip(*rows, strict=True))
     yield compared(
-        "first push of the whole platform",
-        bar=1.0,
+        f"first push of the whole platform, {link}",
+        bar=bar,
         peer="rsync -a of the same paths",
         ours=ours,
         peers=rsync,
@@ -142,7 +164,7 @@ def first_push(stand: Stand, store: LocalStore) -> Iterator[Figure]:
         f"rsync {total / rsync:.0f} MB/s",
     )
     yield compared(
-        "the same, against tar",
+        f"the same, {link}, against tar",
         bar=None,
         peer="tar | ssh tar",
         ours=ours,
