@@ -58,6 +58,11 @@ class Openings:
     _began: float = 0.0
     _fault: BaseException | None = None
 
+    @property
+    def begun(self) -> int:
+        """How many requests were begun so far."""
+        return self._count
+
     def begin(self) -> None:
         """Begin in a thread of its own."""
         self._began = time.monotonic()

@@ -27,6 +27,8 @@ FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n"
 ENDLESS = b"HTTP/1.1 200 OK\r\n\r\nfine"
 PATIENCE = 0.3
+"""Seconds that a request gets which is to fail."""
+LONG = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +78,28 @@ def stalling(plain: socket.socket, _number: int) -> None:
     plain.recv(4096)
 
 
-def tried(serve: Serve, seconds: float = 0.4) -> Outcome:
+def tried(serve: Serve, timeout: float = PATIENCE) -> Outcome:
     with server(serve) as address:
-        return asked(address, seconds)
+        return asked(address, timeout)
 
 
-def asked(address: str, seconds: float) -> Outcome:
-    openings = Openings([address], ["/a", "/b"], 2, timeout=PATIENCE)
+def asked(address: str, timeout: float = PATIENCE) -> Outcome:
+    """Ask at least six times, two at once."""
+    openings = Openings([address], ["/a", "/b"], 2, timeout=timeout)
     openings.begin()
-    time.sleep(seconds)
+    wait(openings, 6)
     return openings.end()
+
+
+def wait(openings: Openings, requests: int) -> None:
+    end = time.monotonic() + LONG
+    while openings.begun < requests and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("answer", [FINE, CHUNKED, ENDLESS])
 def test_a_healthy_server_fails_nothing(context: ssl.SSLContext, answer: bytes) -> None:
-    found = tried(answering(context, answer))
+    found = tried(answering(context, answer), LONG)
     assert found.failures == {}
     assert found.requests == sum(found.latencies.values()) >= 4
 
@@ -100,12 +109,11 @@ def test_a_server_that_stalls_in_the_handshake_has_failed() -> None:
     assert found.failures == {"opening: TimeoutError": found.requests}
     assert found.requests >= 2
     assert found.latencies == {}
-    assert found.seconds < 10 * PATIENCE
 
 
 def test_every_request_is_counted_once(context: ssl.SSLContext) -> None:
     well = answering(context, FINE)
-    found = tried(lambda plain, number: (stalling, well)[number % 2](plain, number))
+    found = tried(lambda plain, number: (stalling, well)[number % 2](plain, number), 2.0)
     assert set(found.failures) == {"opening: TimeoutError"}
     assert found.failed > 0 < sum(found.latencies.values())
     assert found.requests == found.failed + sum(found.latencies.values())
@@ -119,14 +127,14 @@ def test_a_connection_that_is_not_accepted_has_failed() -> None:
         for each in (one, two):
             each.setblocking(False)  # noqa: FBT003 (the standard library's)
             each.connect_ex(listening.getsockname())
-        found = asked(f"https://127.0.0.1:{listening.getsockname()[1]}", 0.1)
-    assert found.failures == {"opening: TimeoutError": 2}
+        found = asked(f"https://127.0.0.1:{listening.getsockname()[1]}")
+    assert found.failures == {"opening: TimeoutError": found.requests}
 
 
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    found = asked(f"https://127.0.0.1:{port}", 0.1)
+    found = asked(f"https://127.0.0.1:{port}", LONG)
     assert set(found.failures) == {"opening: ConnectionRefusedError"}
     assert found.failed == found.requests
 
@@ -143,14 +151,14 @@ def test_nobody_there() -> None:
     ],
 )
 def test_wrong_answers_have_failed(context: ssl.SSLContext, answer: bytes, kind: str) -> None:
-    found = tried(answering(context, answer))
+    found = tried(answering(context, answer), LONG)
     assert found.failures == {kind: found.requests}
 
 
 def test_a_client_that_breaks_does_not_look_like_one_that_found_no_failure() -> None:
     openings = Openings(["https://127.0.0.1"], [], 1)  # there is no path to ask for
     openings.begin()
-    time.sleep(0.1)
+    wait(openings, 1)
     with pytest.raises(RuntimeError, match="nobody asked any more"):
         openings.end()
 
@@ -160,6 +168,6 @@ def test_its_requests_count_beside_the_others(context: ssl.SSLContext) -> None:
         server(answering(context, FINE[:-1])) as address,
         load([address], ["/"], keep=0, fresh=0) as running,
     ):
-        time.sleep(0.2)
+        time.sleep(1.0)
     assert running.outcome.requests == 0
     assert running.all.failed == running.openings.failed == running.all.requests > 0

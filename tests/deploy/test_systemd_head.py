@@ -174,7 +174,8 @@ def second(one: One) -> Iterator[str]:
 def asking(one: One, path: str = "/alpha/health") -> Iterator[list[int]]:
     """Ask for a page again and again during the block; give the statuses that came."""
     url = f"https://{one.head.address}{path}"
-    # One line per answer; curl goes on with the next whatever comes of one.
+    # One line per answer, on standard error as only that is written at once; curl goes on with the
+    # next whatever comes of one.
     command = (
         "curl",
         "-sk",
@@ -184,19 +185,19 @@ def asking(one: One, path: str = "/alpha/health") -> Iterator[list[int]]:
         "-o",
         "/dev/null",
         "-w",
-        "%{http_code}\\n",
+        "%{stderr}%{http_code}\\n",
     )
     process = subprocess.Popen(
         (*command, "--parallel", "--parallel-max", "2", f"{url}?[1-100000]"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     found: list[int] = []
     try:
         yield found
     finally:
         process.terminate()
-        out, _ = process.communicate()
+        _, out = process.communicate()
         # The last ones were cut off by ourselves.
         found += [int(each) for each in out.decode().split()[:-2] if each.isdigit()]
 
