@@ -185,7 +185,7 @@ def asking(one: One, path: str = "/alpha/health") -> Iterator[list[int]]:
         "-o",
         "/dev/null",
         "-w",
-        "%{stderr}%{http_code}\\n",
+        "%{stderr}status %{http_code}\\n",
     )
     process = subprocess.Popen(
         (*command, "--parallel", "--parallel-max", "2", f"{url}?[1-100000]"),
@@ -199,7 +199,7 @@ def asking(one: One, path: str = "/alpha/health") -> Iterator[list[int]]:
         process.terminate()
         _, out = process.communicate()
         # The last ones were cut off by ourselves.
-        found += [int(each) for each in out.decode().split()[:-2] if each.isdigit()]
+        found += [int(each) for each in re.findall(rb"status (\d+)\n", out)[:-2]]
 
 
 def test_each_service_runs_as_its_own_user_behind_its_socket(one: One) -> None:
