@@ -191,5 +191,5 @@ def _wrong(now: Mapping[str, Process], first: Mapping[str, int | None]) -> dict[
     return {
         name: "the process ended" if process.pid is None else "the process was started again"
         for name, process in now.items()
-        if process.pid != first[name] or health.relapsed(process)
+        if process.pid != first[name] or process.restarts
     }

@@ -76,7 +76,8 @@ class Watch:
     def fresh(self) -> bool:
         """Tell whether the process began only lately."""
         process = self.manager.processes().get(self.program)
-        return process is None or is_fresh(process)
+        since = None if process is None else process.since
+        return since is None or time.time() - since < FRESH
 
     def _compare(self, process: Process) -> str | None:
         if process.pid is None:
@@ -84,19 +85,9 @@ class Watch:
         identity = (process.pid, process.since)
         if self.seen is None:
             self.seen = identity
-        # One that died before the first look is another process from the beginning.
-        same = identity == self.seen and not relapsed(process)
+        # One that died between two checks is another process from the beginning of the second.
+        same = identity == self.seen and not process.restarts
         return None if same else "the process died and was started again"
-
-
-def is_fresh(process: Process) -> bool:
-    """Tell whether a process began only lately."""
-    return process.since is None or time.time() - process.since < FRESH
-
-
-def relapsed(process: Process) -> bool:
-    """Tell whether a process began only lately, and because the one before it died."""
-    return process.restarts > 0 and process.pid is not None and is_fresh(process)
 
 
 def check(

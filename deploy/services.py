@@ -56,7 +56,7 @@ class Phase(Enum):
 class Process:
     """One program as the manager sees it; `since` is in seconds since the epoch.
 
-    `restarts` says how often it ended since it was told to run, and was started again for that.
+    `restarts` says how often it ended since it was first seen to run, and was started again.
     """
 
     name: str

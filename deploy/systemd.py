@@ -36,6 +36,11 @@ START_SECONDS = 330.0
 STOP_SECONDS = 90.0
 FRESH = 0.1
 """Seconds for which an answer is good for all that look at processes."""
+CREDENTIALS = "243"
+"""How a process ends for which systemd could not lay credentials open."""
+TRIES = 3
+PAUSE = 0.1
+"""Seconds between them."""
 PROPERTIES = (
     "Id,ActiveState,SubState,MainPID,ExecMainStartTimestampMonotonic,Result,NRestarts,Listen"
 )
@@ -65,6 +70,8 @@ class Systemd:
         self._offset = time.time() - time.monotonic()
         self._hastened: frozenset[str] = frozenset()
         """Units that were told to start, and are not known to have."""
+        self._ended: dict[str, int] = {}
+        """How often units had ended when they were first seen to run: a start may take several."""
         self._mutex = threading.Lock()
         self._asked: dict[tuple[str, ...], tuple[float, dict[str, dict[str, str]]]] = {}
 
@@ -171,6 +178,8 @@ class Systemd:
         Raises:
             ManagerError: one does not become ready.
         """
+        for each in services:
+            self._ended.pop(each, None)
         begun = self._hastened.intersection(services)
         self._hastened = frozenset()
         self._forgotten("start", begun, START_SECONDS)
@@ -232,8 +241,26 @@ class Systemd:
         """Start units, of which is forgotten before with what they were started."""
         for each in services:
             self.forget(each)
-        if services:
-            self._tell(verb, *sorted(services), timeout=timeout)
+        if not services:
+            return
+        for left in reversed(range(TRIES)):
+            try:
+                self._tell(verb, *sorted(services), timeout=timeout)
+            except ManagerError:
+                if not left or not self._is_hindered(services):
+                    raise
+                time.sleep(PAUSE)
+                verb = "start"
+            else:
+                return
+
+    def _is_hindered(self, services: Collection[str]) -> bool:
+        """Tell whether systemd itself failed to lay a unit's credentials open.
+
+        It does so now and then, up to version 256, if the unit ended only just before.
+        """
+        said = self._tell("show", "-p", "Id,ExecMainStatus", "--", *services, timeout=PATIENCE)
+        return any(facts.get("ExecMainStatus") == CREDENTIALS for facts in _blocks(said).values())
 
     def _has(self, name: str) -> bool:
         return (self._links / f"sealift-{name}.socket").is_symlink()
@@ -282,8 +309,11 @@ class Systemd:
         since = self._offset + began if pid else None
         result = facts.get("Result", "")
         note = "" if result in ("", "success") else f"systemd says: {result}"
-        restarts = int(facts.get("NRestarts", "0"))
-        return Process(name, _phase(facts), pid, since, note, restarts)
+        phase, unit, count = _phase(facts), facts.get("Id", ""), int(facts.get("NRestarts", "0"))
+        if phase is Phase.RUNNING:
+            self._ended.setdefault(unit, count)
+        restarts = count - self._ended.get(unit, count)
+        return Process(name, phase, pid, since, note, restarts)
 
     def _tell(self, *words: str, timeout: float, gone: re.Pattern[str] | None = None) -> str:
         """Call systemctl; what it says that matches `gone` is no failure."""

@@ -129,11 +129,13 @@ class Talk:
     def hear(self, what: str) -> dict[str, Any]:
         """Read until the head says `what`, or that an event of that kind happened."""
         assert self.process.stdout is not None
+        heard = []
         for line in self.process.stdout:
             said = json.loads(line)
+            heard.append(said)
             if what == (f"event {said['what']}" if said["say"] == "event" else said["say"]):
                 return dict(said)
-        raise AssertionError(f"the head ended without {what}")
+        raise AssertionError(f"the head ended without {what}: {heard}")
 
 
 @contextmanager
