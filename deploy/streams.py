@@ -248,10 +248,16 @@ def _take_all(session: Session, out: bytearray, err: bytearray) -> None:
         _take(session, out, err)
 
 
+def _let_go(session: Session) -> None:
+    """Close a session; what is gone by then says so by an exception that nobody waits for."""
+    with suppress(OSError, EOFError):
+        session.close()
+
+
 @contextmanager
 def within(session: Session, seconds: float) -> Iterator[None]:
     """Close a session that is not done in time: paramiko waits for an answer without end."""
-    timer = threading.Timer(seconds, session.close)
+    timer = threading.Timer(seconds, _let_go, (session,))
     timer.start()
     try:
         yield

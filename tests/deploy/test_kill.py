@@ -308,6 +308,7 @@ def test_outside_of_a_change_a_hangup_ends_the_command(
     """The negative control: the signal is taken for nothing only while it would do harm."""
 
     def work(it: LocalHead) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started by
         deploy(it, two[3])
         os.kill(os.getpid(), signal.SIGHUP)
 

@@ -41,7 +41,7 @@ def traces(names: Names) -> list[str]:
     found += [str(folder) for folder in Path("/sys/fs/cgroup").glob(f"**/{names.cgroup}")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
               if f" {names.run}" in line]  # fmt: skip
-    found += [line for line in loops.splitlines() if "/lab0/disks/" in line]
+    found += [line for line in loops.splitlines() if "/swept/disks/" in line]
     found += [str(path) for path in (names.run, names.lock) if path.exists()]
     return found
 
@@ -50,7 +50,7 @@ def traces(names: Names) -> list[str]:
 def owner(tmp_path: Path) -> subprocess.Popen[bytes]:
     require(available())
     return subprocess.Popen(
-        (sys.executable, "-c", OWNER, str(tmp_path / "lab0")),
+        (sys.executable, "-c", OWNER, str(tmp_path / "swept")),
         cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_nothing_is_left_of_a_lab_that_ends(owner: subprocess.Popen[bytes], tmp_
         assert len(traces(names)) > 8
     assert owner.returncode == 0
     assert traces(names) == []
-    assert not (tmp_path / "lab0/disks").exists()
+    assert not (tmp_path / "swept/disks").exists()
 
 
 @pytest.mark.lab
@@ -80,7 +80,7 @@ def test_the_next_lab_sweeps_what_a_killed_owner_left(
     assert traces(names)
     claims.sweep()
     assert traces(names) == []
-    assert not (tmp_path / "lab0/disks").exists()
+    assert not (tmp_path / "swept/disks").exists()
 
 
 @pytest.mark.lab
@@ -102,13 +102,13 @@ def test_labs_side_by_side_do_not_hear_of_each_other(make_lab: MakeLab) -> None:
 @pytest.mark.lab
 def test_a_lab_that_does_not_come_up_leaves_nothing(tmp_path: Path) -> None:
     require(available())
-    lab = Lab(1, folder=tmp_path / "lab0", disk_size=1 << 10)
+    lab = Lab(1, folder=tmp_path / "swept", disk_size=1 << 10)
     before = {names.number for names in claims.known()}
     with pytest.raises(LabError, match=r"mkfs\.ext4"):
         lab.up()
     assert lab.names is None
     assert {names.number for names in claims.known()} <= before
-    assert not (tmp_path / "lab0/disks").exists()
+    assert not (tmp_path / "swept/disks").exists()
 
 
 def command(*words: str, check: bool = True) -> str:
