@@ -26,7 +26,7 @@ FILE_NAME = "sealift.yaml"
 FILE_VARIABLE = "SEALIFT_CONFIG"
 PRIVATE = ".sealift"
 """Folder beside the settings file, where store and state are by default."""
-PARALLEL = 8
+PARALLEL = 16
 """Hosts that are spoken to at once, where the settings do not say."""
 CONNECT_TIMEOUT = 10
 """Seconds in which a host must answer, where the settings do not say."""

@@ -61,8 +61,8 @@ class Wish:
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=lambda: NONE, repr=False)
     state_dir: Path = STATE
     canary: str | None = None
-    batch: int = 8
-    parallel: int = 8
+    batch: int = 16
+    parallel: int = 16
     deadline: float = DEADLINE
     keep: int = KEEP
     allow_missing: bool = False

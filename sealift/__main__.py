@@ -63,9 +63,7 @@ def _answer(words: list[str]) -> int:
         sys.stdout.write(f"{version.text()}\n")
         return 0
     try:
-        from sealift import unchanged
-
-        return 0 if unchanged.answer(words) else _run(words)
+        return 0 if _is_unchanged(words) else _run(words)
     except Error as error:
         from sealift.errors import report
 
@@ -73,6 +71,15 @@ def _answer(words: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted()
+
+
+def _is_unchanged(words: list[str]) -> bool:
+    """Answer a build with nothing to do; what it takes is loaded for a build alone."""
+    if words[:1] != ["build"]:
+        return False
+    from sealift import unchanged
+
+    return unchanged.answer(words)
 
 
 def _run(words: list[str]) -> int:

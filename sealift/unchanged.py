@@ -20,9 +20,9 @@ NOTHING = "nothing to do"
 
 
 def answer(words: Sequence[str]) -> bool:
-    """Show the outputs if the words are `build` and plain names, and nothing has to be done."""
-    command, names = words[:1], words[1:]
-    if command != ["build"] or not names or any(name.startswith("-") for name in names):
+    """Show the outputs if the words after `build` are plain names, and nothing has to be done."""
+    names = words[1:]
+    if not names or any(name.startswith("-") for name in names):
         return False
     place = Location()
     if place.head_store is not None:

@@ -49,7 +49,7 @@ def test_defaults(tmp_path: Path) -> None:
         groups={},
         roles={},
         known_hosts=tmp_path / "known_hosts",
-        parallel=8,
+        parallel=16,
         connect_timeout=10,
     )
 
