@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deploy import facts as head_facts
+from deploy import lacking
 from deploy.audit import BY
 from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
@@ -24,14 +24,13 @@ from deploy.report import error_json, of_head
 from deploy.standby import Standby
 from store import bootstrap
 from store.database import DiskFullError
-from store.errors import Error, InputError
+from store.errors import Error
 from store.patience import SENDER, patient
 from store.send import send
 from store.wire import CutError, SilentError, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from deploy.events import Observe
     from deploy.facts import Facts
@@ -39,9 +38,7 @@ if TYPE_CHECKING:
     from deploy.link import Data, Ended, Link
     from deploy.place import Place
     from deploy.release import Release
-    from store.info import PathInfo
     from store.local import LocalStore
-    from store.path import StorePath
     from store.send import Progress, Sent
 
 FACTS_SECONDS = 60.0
@@ -111,18 +108,15 @@ class RemoteHead:
 
     def lacks(self, store: LocalStore, release: Release) -> Load:
         """Work out what has to be sent, asking the head where what it has is not known here."""
-        facts = self._facts
+        facts, top = self._facts, store.parse(release.path)
         if not (facts.agent or facts.settled):
-            return _load(store, store.closure([store.parse(release.path)]), bootstrap=True)
-        have = _held(store, facts)
-        if have and store.valid(have) == set(have):
-            known = {info.path for info in store.closure(have)}
-            wanted = store.closure([store.parse(release.path)])
-            return _load(store, [info for info in wanted if info.path not in known])
+            return lacking.everything(store, top)
+        if (known := lacking.rest(store, top, facts)) is not None:
+            return known
         with suppress(WireError):
             sent = self._send(store, release, _ignore, dry_run=True)
             return Load(len(sent.paths), sent.raw, sent.blobs)
-        return _load(store, store.closure([store.parse(release.path)]), bootstrap=True)
+        return lacking.everything(store, top)
 
     def push(
         self, store: LocalStore, release: Release, observe: Callable[[Progress], None]
@@ -384,24 +378,6 @@ def _exchange(link: Data, chunks: Iterable[bytes]) -> bytes:
         link.writer.close()
     with patient(link.reader, io.BytesIO(), SENDER) as (reader, _):
         return reader.read(MOST_SAID)
-
-
-def _held(store: LocalStore, facts: Facts) -> list[StorePath]:
-    """Return the releases of a head's generations; none if one lies in another store."""
-    try:
-        return [store.parse(each) for each in facts.generations.values()]
-    except InputError:
-        return []
-
-
-def _load(store: LocalStore, infos: Sequence[PathInfo], *, bootstrap: bool = False) -> Load:
-    files = sum(_entries(store.real(info.path)) for info in infos)
-    return Load(len(infos), sum(info.nar_size for info in infos), files, bootstrap=bootstrap)
-
-
-def _entries(path: Path) -> int:
-    """Count the inodes of a tree; files that are shared count each time, which errs on one side."""
-    return 1 + sum(len(folders) + len(files) for _, folders, files in os.walk(path))
 
 
 def _records(output: bytes) -> Iterator[dict[str, Any]]:
