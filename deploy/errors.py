@@ -39,6 +39,24 @@ class ClosureIncompleteError(IntegrityError):
     slug = "closure-incomplete"
 
 
+class BadReceiptError(IntegrityError):
+    """A file that is no receipt, or tells what no site can hold."""
+
+    slug = "bad-receipt"
+
+
+class OtherSiteError(InputError):
+    """A receipt of another site, or of one whose stores lie elsewhere."""
+
+    slug = "other-site"
+
+
+class BaseMissingError(HeadError):
+    """A delta that builds on what the store does not have; nothing was written."""
+
+    slug = "base-missing"
+
+
 class DamagedPathError(IntegrityError):
     """A release of which a part is not what was registered."""
 
