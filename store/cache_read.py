@@ -1,0 +1,363 @@
+"""Taking paths from a binary cache into a store, believing nothing that it says.
+
+First all that is said is read and checked: the closure is whole, each path is the address of its
+hash and references, and signed where that is asked. Then NARs are fetched, each held against its
+sizes and hashes before and while it is unpacked. Only when all of them are good is anything
+registered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from store.add import Ready, put
+from store.binary_cache import TEXT_LIMIT, BadCacheError, check_store, narinfo_name, read_text
+from store.cache_write import IN_MEMORY
+from store.closure import MissingReferenceError, order
+from store.database import DiskFullError
+from store.errors import IntegrityError
+from store.info import PathInfo
+from store.nar import BUFFER, Limits, NarHash
+from store.narinfo import NarInfo, content_address, parse
+from store.restore import restore
+from store.seal import seal
+from store.temporary import disk
+from store.unpack import KINDS, Unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from store.binary_cache import ByteStore
+    from store.cache_keys import PublicKey
+    from store.local import LocalStore
+    from store.path import StorePath
+
+PATHS_LIMIT: Final = 20_000
+"""Paths of one closure; the largest release that we know has some 500."""
+
+TEXTS_LIMIT: Final = 16 * TEXT_LIMIT
+"""Bytes of all narinfos of one closure: they are kept in memory."""
+
+_SLACK: Final = 64 * 1024
+"""Bytes by which compressing may make a small NAR larger; of a large one, a 64th."""
+
+_LOOKUPS: Final = 16
+"""Narinfos that are asked for at once: over a network each costs a round trip."""
+
+
+class UntrustedPathError(IntegrityError):
+    """A path that no trusted key has signed."""
+
+    slug = "untrusted-path"
+
+
+class UnaddressedPathError(IntegrityError):
+    """A path that is not the address of its contents, so that these cannot be told by it."""
+
+    slug = "not-content-addressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came from a cache.
+
+    Attributes:
+        added: paths that were not valid here before, references first.
+        raw: bytes of their NARs.
+        compressed: bytes of what was fetched.
+    """
+
+    added: tuple[StorePath, ...]
+    raw: int
+    compressed: int
+
+
+def take(
+    store: LocalStore,
+    tops: Iterable[StorePath],
+    files: ByteStore,
+    *,
+    trusted: Collection[PublicKey] | None,
+    observe: Callable[[int, int], None],
+    threads: int = 0,
+) -> Taken:
+    """Add `tops` and all they refer to, all of them or none; what is valid already stays.
+
+    Each path that is added must be signed by one of `trusted`; with None its address suffices,
+    which proves the contents but not who made them. `observe` gets bytes of NARs done and in all.
+    `threads` 0 takes all processors. The caller holds a session, or makes roots at once: else the
+    collector may take what was added.
+
+    Raises:
+        MissingReferenceError: the cache lacks a path that is needed.
+        BadCacheError: what it says, or what lies in it, is not as it must be.
+        UnaddressedPathError: a path is not the address of its contents.
+        UntrustedPathError: a path is not signed by any of `trusted`.
+        OtherStoreError: the cache is for a store in another place.
+        DiskFullError: there is no room.
+        Error: the cache cannot be read.
+    """
+    with store.session():
+        entries = look_up(store, tops, files, trusted=trusted)
+        if not entries:
+            return Taken((), 0, 0)
+        _check_room(store, entries)
+        with disk(), store.temporary() as area:
+            fetch = _Fetch(store, files, area, observe, sum(e.info.nar_size for e in entries))
+            put(store, fetch.run(entries, threads), durable=True)
+    return Taken(
+        added=tuple(each.info.path for each in entries),
+        raw=fetch.total,
+        compressed=fetch.compressed,
+    )
+
+
+def look_up(
+    store: LocalStore,
+    tops: Iterable[StorePath],
+    files: ByteStore,
+    *,
+    trusted: Collection[PublicKey] | None,
+) -> list[NarInfo]:
+    """Return what the cache says of what a closure lacks here, checked, references first.
+
+    Raises:
+        Error: as `take`.
+    """
+    store_dir = str(store.store_dir)
+    check_store(files, store_dir)
+    found: dict[StorePath, NarInfo] = {}
+    wanted = _lacking(store, set(tops))
+    size = 0
+    with ThreadPoolExecutor(_LOOKUPS) as pool:
+        while wanted:
+            _check_count(len(found) + len(wanted))
+            texts = pool.map(lambda path: read_text(files, narinfo_name(path)), wanted)
+            for path, text in zip(wanted, texts, strict=True):
+                size += len(text or "")
+                _check_count(size, TEXTS_LIMIT, "bytes of descriptions")
+                found[path] = _entry(path, text, store_dir, trusted)
+            named = {each for path in wanted for each in found[path].info.references}
+            wanted = _lacking(store, named - found.keys())
+    infos = {path: entry.info for path, entry in found.items()}
+    return [found[info.path] for info in order(infos)]
+
+
+def describe_one(
+    files: ByteStore, path: StorePath, store_dir: str, trusted: Collection[PublicKey] | None
+) -> NarInfo | None:
+    """Return what a cache says of one path, checked, or None where it has not that path.
+
+    Raises:
+        BadCacheError: what it says is not as it must be.
+        UnaddressedPathError: the path is not the address of its contents.
+        UntrustedPathError: the path is not signed by any of `trusted`.
+        Error: the cache cannot be read.
+    """
+    text = read_text(files, narinfo_name(path))
+    return None if text is None else _entry(path, text, store_dir, trusted)
+
+
+def _lacking(store: LocalStore, paths: Collection[StorePath]) -> list[StorePath]:
+    return sorted(set(paths) - (store.valid(paths) - store.damaged))
+
+
+def _check_count(count: int, limit: int = PATHS_LIMIT, what: str = "paths") -> None:
+    if count > limit:
+        raise BadCacheError(f"a closure of more than {limit} {what} is not taken")
+
+
+def _entry(
+    path: StorePath, text: str | None, store_dir: str, trusted: Collection[PublicKey] | None
+) -> NarInfo:
+    if text is None:
+        raise MissingReferenceError(
+            f"{path} is needed, and neither in the store nor in the cache",
+            where=narinfo_name(path),
+            hint="copy the whole closure into the cache",
+        )
+    entry = parse(text, store_dir, path.digest)
+    where = narinfo_name(path)
+    if entry.info.path != path:
+        raise BadCacheError(
+            "two names for one path", where=where, expected=str(path), got=str(entry.info.path)
+        )
+    if entry.compression not in KINDS:
+        raise BadCacheError(
+            f"NARs that are compressed by {entry.compression[:40]!r} are not read",
+            where=where,
+            expected=", ".join(KINDS),
+            hint="nix copy --to 'file:///…?compression=zstd' …",
+        )
+    if not entry.is_own_address():
+        raise _unaddressed(entry)
+    if entry.address not in {None, content_address(entry.info)}:
+        raise BadCacheError("its content address is not that of its NAR", where=where)
+    if trusted is not None and not entry.signed_by(trusted):
+        raise _untrusted(entry, trusted)
+    return entry
+
+
+def _unaddressed(entry: NarInfo) -> UnaddressedPathError:
+    return UnaddressedPathError(
+        f"{entry.info.path} is not the address of its hash and references",
+        where=narinfo_name(entry.info.path),
+        expected="a path as `nix-store --add` makes it, that does not refer to itself",
+        hint="if Nix built it: nix store make-content-addressed PATH, and copy what that gives; "
+        "else the cache was tampered with",
+    )
+
+
+def _untrusted(entry: NarInfo, trusted: Collection[PublicKey]) -> UntrustedPathError:
+    names = {key.name for key in trusted}
+    signers = sorted({each.partition(":")[0] for each in entry.signatures})
+    if names & set(signers):
+        reason = f"{entry.info.path} bears a signature of a trusted name that is not good"
+    elif signers:
+        reason = f"{entry.info.path} is signed by others than those who are trusted"
+    else:
+        reason = f"{entry.info.path} is not signed"
+    return UntrustedPathError(
+        reason,
+        where=narinfo_name(entry.info.path),
+        expected=f"a signature by {', '.join(sorted(names)) or 'a trusted key'}",
+        got=", ".join(signers) or None,
+    )
+
+
+def _check_room(store: LocalStore, entries: Sequence[NarInfo]) -> None:
+    """Refuse what cannot fit before any of it is fetched; sizes that lie are found later."""
+    needed = sum(each.info.nar_size for each in entries)
+    status = os.statvfs(store.store_dir)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise DiskFullError(
+            "there is no room for what the cache holds",
+            where=str(store.store_dir),
+            expected=f"{needed} bytes",
+            got=f"{free} bytes",
+            hint="sealift store gc",
+        )
+
+
+class _Fetch:
+    """NARs on their way from a cache into one folder, from several threads."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        files: ByteStore,
+        area: Path,
+        observe: Callable[[int, int], None],
+        total: int,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._area = area
+        self._observe = observe
+        self._mutex = Lock()
+        self._done = 0
+        self.total = total
+        self.compressed = 0
+
+    def run(self, entries: Sequence[NarInfo], threads: int) -> list[Ready]:
+        """Fetch and unpack all of them."""
+        pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
+        try:
+            return list(pool.map(self._one, entries))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _one(self, entry: NarInfo) -> Ready:
+        tree = self._area / str(entry.info.path)
+        with SpooledTemporaryFile(IN_MEMORY, dir=str(self._area)) as spool:
+            file = cast("BinaryIO", spool)
+            size = self._fetch(entry, file)
+            file.seek(0)
+            found = _unpack(entry, file, tree)
+        expected = NarHash(bytes.fromhex(entry.info.nar_sha256), entry.info.nar_size)
+        if found != expected:
+            raise _other(entry, "the NAR", entry.info.nar_sha256, found.sha256.hex())
+        sealed = seal(tree, self._store.links_dir)
+        if sealed.nar != expected:
+            raise _other(entry, "what was unpacked", expected.sha256.hex(), sealed.nar.sha256.hex())
+        self._tell(entry, size)
+        told = entry.info
+        info = PathInfo(told.path, told.nar_sha256, told.nar_size, told.references, time.time())
+        return Ready(tree, info, sealed.nodes)
+
+    def _fetch(self, entry: NarInfo, out: BinaryIO) -> int:
+        """Copy what lies in the cache, and hold it against what is said of it."""
+        stream = self._files.get(entry.url)
+        if stream is None:
+            raise BadCacheError(
+                f"the cache lacks the NAR of {entry.info.path}",
+                where=entry.url,
+                hint="write the cache again",
+            )
+        hasher, size = hashlib.sha256(), 0
+        with stream:
+            for piece in _bounded(stream, _most(entry)):
+                hasher.update(piece)
+                size += len(piece)
+                out.write(piece)
+        if entry.file_size not in {None, size}:
+            raise _other(entry, "the size of the file", str(entry.file_size), _told(entry, size))
+        if entry.file_sha256 not in {None, hasher.hexdigest()}:
+            raise _other(entry, "the file", str(entry.file_sha256), hasher.hexdigest())
+        return size
+
+    def _tell(self, entry: NarInfo, size: int) -> None:
+        with self._mutex:
+            self.compressed += size
+            self._done += entry.info.nar_size
+            self._observe(self._done, self.total)
+
+
+def _most(entry: NarInfo) -> int:
+    """Return how many bytes the file of a NAR can have, however it is compressed."""
+    most = entry.info.nar_size + entry.info.nar_size // 64 + _SLACK
+    return most if entry.file_size is None else min(most, entry.file_size)
+
+
+def _told(entry: NarInfo, size: int) -> str:
+    return f"more than {_most(entry)}" if size > _most(entry) else str(size)
+
+
+def _bounded(stream: BinaryIO, most: int) -> Iterator[bytes]:
+    """Yield what a stream gives, and stop at the first byte too many."""
+    left = most + 1
+    while left and (piece := stream.read(min(BUFFER, left))):
+        left -= len(piece)
+        yield piece
+
+
+def _unpack(entry: NarInfo, file: BinaryIO, tree: Path) -> NarHash:
+    limits = Limits(size=entry.info.nar_size)
+    try:
+        return restore(Unpacked(file, entry.compression), tree, limits=limits)
+    except IntegrityError as error:
+        raise BadCacheError(
+            f"the NAR of {entry.info.path} cannot be unpacked: {error.reason}",
+            where=entry.url,
+            got=error.where,
+            hint="write the cache again",
+        ) from error
+
+
+def _other(entry: NarInfo, what: str, expected: str, got: str) -> BadCacheError:
+    return BadCacheError(
+        f"{what} of {entry.info.path} is not what the cache says",
+        where=entry.url,
+        expected=expected,
+        got=got,
+        hint="write the cache again",
+    )
