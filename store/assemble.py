@@ -60,7 +60,7 @@ class Assembly:
     def build(self, path: StorePath, manifest: Manifest) -> None:
         """Begin to build a path all of whose files are there."""
         tree = self._area / str(len(self._trees))
-        self._trees.append(self._pool.submit(_build, path, manifest, tree, self._blobs))
+        self._trees.append(self._pool.submit(build, path, manifest, tree, self._blobs))
 
     def finish(self) -> list[Ready]:
         """Return all trees, in the order in which they were begun.
@@ -72,7 +72,13 @@ class Assembly:
         return [tree.result() for tree in self._trees]
 
 
-def _build(path: StorePath, manifest: Manifest, tree: Path, blobs: Blobs) -> Ready:
+def build(path: StorePath, manifest: Manifest, tree: Path, blobs: Blobs) -> Ready:
+    """Build one tree at `tree`, all of whose files are there, and hash what stands on the disk.
+
+    Raises:
+        BadPathError: it is not what its hash says; bad files it had are dropped.
+        OSError: it could not be written.
+    """
     directories: list[bytes] = []
     files: list[bytes] = []
     _lay(manifest, os.fsencode(tree), blobs, directories, files)
