@@ -11,6 +11,7 @@ import tempfile
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
+from deploy import openssh
 from deploy.route import alias, config
 from deploy.ssh_errors import LostError, OverdueError, TransportError, not_let_in, other_key
 
@@ -79,10 +80,11 @@ def opened(host: str, hops: tuple[Hop, ...], ssh: Ssh, command: str) -> Iterator
     """Start a command for the shell of the last hop; end the client on exit.
 
     Raises:
-        TransportError: there is no OpenSSH client.
+        NoOpenSshError: there is no OpenSSH client.
     """
     with tempfile.TemporaryFile() as said, _memory(config(hops, ssh)) as file:
-        argv = ["ssh", "-F", file, "-T", "--", alias(hops), command]
+        # By its whole path: for a gateway it starts itself once more, as it was called.
+        argv = [openssh.ssh(), "-F", file, "-T", "--", alias(hops), command]
         data = Data(host, hops[-1].user, _client(host, argv, said), said)
         try:
             yield data

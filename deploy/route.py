@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy import openssh
 from deploy.command import run
 from deploy.host import Host, is_address, is_user, parse_hop
 from deploy.known_hosts import spell
@@ -74,6 +75,7 @@ def route(host: Host, ssh: Ssh) -> tuple[Hop, ...]:
     Raises:
         InputError: the SSH configuration cannot be read, or says what is not taken.
         TransportError: there are too many hops.
+        NoOpenSshError: there is no OpenSSH client to ask.
     """
     if host.local:
         raise InputError(f"{host.name} is this machine; it is not reached by SSH", where=host.name)
@@ -167,9 +169,8 @@ def _resolved(host: Host, ssh: Ssh) -> dict[str, list[str]]:
     }
     options = [f"-o{key}={value}" for key, value in said.items() if value is not None]
     files = ["-F", str(ssh.config)] if ssh.config else []
-    ended = run(
-        ["ssh", "-G", "-T", *files, *options, "--", host.name], env=os.environ, timeout=_RESOLVE
-    )
+    argv = [openssh.ssh(), "-G", "-T", *files, *options, "--", host.name]
+    ended = run(argv, env=os.environ, timeout=_RESOLVE)
     if ended.status:
         raise InputError(
             "the SSH configuration cannot be read",
