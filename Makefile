@@ -12,7 +12,7 @@ help:
 	@echo 'make test        the whole test suite'
 	@echo 'make faults      every fault on heads as often as is promised: an hour and more'
 	@echo 'make lint        ruff, mypy --strict, import contracts'
-	@echo 'make bench       figures against named peers (GROUP=build, complete or heads)'
+	@echo 'make bench       figures against named peers (GROUP=build, complete, heads or gap)'
 	@echo 'make setup       the environment in $(VENV), nothing else'
 
 setup: $(VENV)/ready
@@ -46,7 +46,7 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	@.ci/packages nix-bin openssh-client systemd systemd-container mmdebstrap iproute2 nftables wrk rsync
+	@.ci/packages nix-bin openssh-client systemd systemd-container mmdebstrap iproute2 nftables wrk rsync zstd
 	$(VENV)/bin/python -m benchmarks $(GROUP)
 
 clean:

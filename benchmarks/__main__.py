@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import build, complete, heads
+from benchmarks import build, complete, gap, heads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "build": build.figures,
     "complete": complete.figures,
     "heads": heads.figures,
+    "gap": gap.figures,
 }
 WIDTH = 150
 """Columns of the table where no terminal says how wide it is."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.by_hand import npm_environment
 from benchmarks.figure import Figure, run, side_by_side
-from benchmarks.place import disk, made, remove
+from benchmarks.place import disk, gigabyte, made, remove
 from benchmarks.site import BACKENDS, FRONTENDS, TWELVE, Site
 from deploy import durable
 
@@ -177,7 +177,7 @@ def service_start(site: Site, root: Path) -> Figure:
 
 def verify(root: Path) -> Figure:
     """`store verify` of 1 GB against nix-store --verify --check-contents of the same trees."""
-    parts = _gigabyte(made(root / "gigabyte"))
+    parts = gigabyte(made(root / "gigabyte"))
     nix = Nix(made(root / "nix-verify"))
     site = Site.make(made(root / "verify"))
     for part in parts:
@@ -192,19 +192,6 @@ def verify(root: Path) -> Figure:
         runs=9,
         note=f"{len(parts)} paths: 10 of one large file, 20 of 500 small ones",
     )
-
-
-def _gigabyte(folder: Path) -> list[Path]:
-    """Write 10 files of 64 MiB, and 20 folders of 500 files of 36 kB."""
-    parts = []
-    for number in range(10):
-        parts.append(folder / f"large-{number}")
-        parts[-1].write_bytes(os.urandom(64 << 20))
-    for number in range(20):
-        parts.append(made(folder / f"small-{number}"))
-        for file in range(500):
-            (parts[-1] / f"{file:03}").write_bytes(os.urandom(36_000))
-    return parts
 
 
 def swap(root: Path) -> Figure:

@@ -1,4 +1,4 @@
-"""Folders to measure in: made, removed, and how many bytes lie in them."""
+"""Folders to measure in: made, filled, removed, and how many bytes lie in them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def remove(tree: Path) -> None:
 def disk() -> Path:
     """Name a place on a real disk: /tmp may be memory."""
     return Path(os.environ.get("SEALIFT_BENCH_DIR", "/var/tmp"))  # noqa: S108
+
+
+def gigabyte(folder: Path) -> list[Path]:
+    """Write 10 files of 64 MiB, and 20 folders of 500 files of 36 kB."""
+    parts = []
+    for number in range(10):
+        parts.append(folder / f"large-{number}")
+        parts[-1].write_bytes(os.urandom(64 << 20))
+    for number in range(20):
+        parts.append(made(folder / f"small-{number}"))
+        for file in range(500):
+            (parts[-1] / f"{file:03}").write_bytes(os.urandom(36_000))
+    return parts
 
 
 def size(trees: Iterable[Path]) -> Size:
