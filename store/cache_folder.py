@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from store.binary_cache import SUFFIX, BadCacheError, is_plain
@@ -21,8 +21,10 @@ from store.sync import sync_filesystem
 from store.temporary import PREFIX, disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+_OF_NIX = ("log", "realisations")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _INSIDE = _FOLDER | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -106,19 +108,25 @@ class CacheFolder:
             raise self._refusal(fault, "") from fault
         return sorted(each for each in found if len(each) == DIGEST_LENGTH)
 
-    def sweep(self) -> None:
-        """Remove what writers that were killed have left."""
-        for folder in (self.root, self.root / "nar"):
-            with suppress(OSError):
-                for left in folder.glob(f"{PREFIX}*"):
-                    _sweep(left)
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Take away what killed writers left, and after the block wait for the medium.
 
-    def sync(self) -> None:
-        """Wait until all of it is on the medium.
+        Folders that Nix makes where it reads are made beforehand: a medium may be read-only there.
 
         Raises:
-            SyncError: it does not get there.
+            CacheFolderError: the folder cannot be written to.
+            SyncError: what was written does not get to the medium.
         """
+        try:
+            for name in ("nar", *_OF_NIX):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self.root / "nar"):
+                for left in folder.glob(f"{PREFIX}*"):
+                    _sweep(left)
+        except OSError as fault:
+            raise self._refusal(fault, "") from fault
+        yield
         sync_filesystem(self.root)
 
     def _open(self, name: str) -> int:

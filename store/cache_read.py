@@ -26,6 +26,7 @@ from store.errors import IntegrityError
 from store.info import PathInfo
 from store.nar import BUFFER, Limits, NarHash
 from store.narinfo import NarInfo, content_address, parse
+from store.path import StorePath
 from store.restore import restore
 from store.seal import seal
 from store.temporary import disk
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from store.binary_cache import ByteStore
     from store.cache_keys import PublicKey
     from store.local import LocalStore
-    from store.path import StorePath
 
 PATHS_LIMIT: Final = 20_000
 """Paths of one closure; the largest release that we know has some 500."""
@@ -164,6 +164,32 @@ def describe_one(
     """
     text = read_text(files, narinfo_name(path))
     return None if text is None else _entry(path, text, store_dir, trusted)
+
+
+def told(files: ByteStore, digests: Iterable[str], store_dir: str) -> list[StorePath]:
+    """Return the paths that lie under digests, as the cache spells them; nothing is checked yet.
+
+    Raises:
+        BadCacheError: a description cannot be read, or there are too many.
+        OtherStoreError: the cache is for a store in another place.
+        Error: the cache cannot be read.
+    """
+    check_store(files, store_dir)
+    found = []
+    for count, digest in enumerate(digests):
+        _check_count(count + 1)
+        path = StorePath(digest, "any")
+        text = read_text(files, narinfo_name(path))
+        if text is not None:
+            found.append(parse(text, store_dir, digest).info.path)
+    return found
+
+
+def outermost(infos: Iterable[PathInfo]) -> list[StorePath]:
+    """Return those that no other of them refers to, sorted."""
+    known = list(infos)
+    referred = {each for info in known for each in info.references}
+    return sorted({info.path for info in known} - referred)
 
 
 def _lacking(store: LocalStore, paths: Collection[StorePath]) -> list[StorePath]:

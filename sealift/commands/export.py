@@ -1,0 +1,91 @@
+"""`sealift export`: paths of the store in a layout that other tools read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.complete import recipe_names
+from sealift.options import as_json
+
+if TYPE_CHECKING:
+    from sealift.site import Location
+    from store.cache_write import Written
+    from store.local import LocalStore
+
+MEGABYTE = 1_000_000
+NIX_CACHE = "nix-cache"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.argument("names", nargs=-1, metavar="[NAME|PATH]...", shell_complete=recipe_names)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice([NIX_CACHE]),
+    default=NIX_CACHE,
+    show_default=True,
+    help="A binary cache as `nix copy --from file://DIR` reads it.",
+)
+@click.option(
+    "--sign-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A secret key as `nix-store --generate-binary-cache-key` makes it.",
+)
+@as_json
+@click.pass_obj
+def export(
+    location: Location,
+    folder: Path,
+    names: tuple[str, ...],
+    *,
+    layout: str,
+    sign_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the release, or what is named, with all that it refers to, into a folder.
+
+    What the folder has already is not written again, so that it can hold several releases.
+    """
+    from store.cache_folder import CacheFolder
+    from store.cache_keys import SecretKey
+    from store.cache_write import write
+
+    key = SecretKey.load(sign_key) if sign_key else None
+    cache = CacheFolder(folder)
+    with location.open() as site:
+        tops = [site.path(name) for name in names or (site.release(),)]
+        with cache.writing():
+            written = write(site.store, tops, cache, key=key, observe=_quietly)
+        if as_json:
+            click.echo(json.dumps(_record(site.store, folder, layout, written)))
+            return
+        for top in tops:
+            click.echo(str(site.store.real(top)))
+    click.echo(_summary(written), err=True)
+
+
+def _quietly(_done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+def _record(store: LocalStore, folder: Path, layout: str, written: Written) -> dict[str, object]:
+    return {
+        "folder": str(folder),
+        "format": layout,
+        "store_dir": str(store.store_dir),
+        "paths": [str(path) for path in written.closure],
+        "added": [str(path) for path in written.added],
+        "raw": written.raw,
+        "compressed": written.compressed,
+    }
+
+
+def _summary(written: Written) -> str:
+    sizes = f"{written.raw / MEGABYTE:.1f} MB in {written.compressed / MEGABYTE:.1f} MB"
+    return f"{len(written.closure)} paths, {len(written.added)} of them new: {sizes}"
