@@ -34,6 +34,8 @@ AWAY: Mapping[str, str] = {
     "trust": SENDS,
     "plan": SENDS,
     "deploy": SENDS,
+    "export": BUILDS,
+    "import": SENDS,
     "store add": BUILDS,
     "store cat": BUILDS,
     "store gc": "sealift gc",

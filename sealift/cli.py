@@ -38,6 +38,8 @@ COMMANDS = {
     "history": "sealift.commands.head:history",
     "diff": "sealift.commands.head:diff",
     "gc": "sealift.commands.gc:gc",
+    "export": "sealift.commands.export:export",
+    "import": "sealift.commands.imports:import_",
     "open": "sealift.commands.head:open_url",
     "agent": "sealift.commands.agent:agent",
     "shell-completion": "sealift.commands.completion:shell_completion",
@@ -70,6 +72,8 @@ SUMMARIES = {
     "history": "List the generations of a head, or its changes.",
     "diff": "Show what differs between two generations.",
     "gc": "Forget old generations, and free their space.",
+    "export": "Write paths into a Nix binary cache.",
+    "import": "Take paths from a Nix binary cache.",
     "open": "Print the address of the platform.",
     "shell-completion": "Print the completion script for a shell.",
 }
