@@ -201,6 +201,14 @@ class RemoteHead:
             raise self._unanswered(done)
         return records
 
+    def script(self, text: str) -> Ended:
+        """Run a script of sh that reads what everybody there may read.
+
+        Raises:
+            Error: the head cannot be reached, or does not answer in time.
+        """
+        return self._reached().script(text, timeout=COMMAND_SECONDS, root=False)
+
     def follow(self, *words: str) -> Iterator[dict[str, Any]]:
         """Run a command of sealift on the head with --json; give its records as they come.
 

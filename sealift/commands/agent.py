@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -59,6 +60,18 @@ def reseal(*, as_json: bool) -> None:
     del as_json  # It is how errors are told; the answer is a record in any case.
     request = Request.from_json(sys.stdin.buffer.read())
     click.echo(answer(request, load_identities(host_keys())))
+
+
+@agent.command()
+@as_json
+@click.pass_obj
+def holds(location: Location, *, as_json: bool) -> None:
+    """Tell which paths this head keeps, and what for."""
+    from deploy.holding import look
+
+    del as_json  # It is how errors are told; the answer is a record in any case.
+    with location.open() as site:
+        click.echo(json.dumps(look(site.store).to_json()))
 
 
 @agent.command()
