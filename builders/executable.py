@@ -4,6 +4,9 @@ The one file is a static launcher, the interpreter's tree and the project's PEX,
 its first start it unpacks both into the user's cache and from then on runs from there; how is said
 in `builders/launcher`. It ends with the PEX, so `python FILE` runs it as well.
 
+Inputs in further roles are packages of kind `deb` that the one file carries, each in a folder of
+its role's name below the interpreter, for machines that lack their programs.
+
 Steps on top of its wheels: their environment, where they are seen to import; the project's own
 wheel, by its own build backend; the launcher; and the join.
 """
@@ -15,7 +18,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders import env, project_wheel, sdist, wheel
+from builders import elf, env, project_wheel, sdist, wheel
 from builders.python_lock import LockError
 from builders.recipe import Kind
 from builders.requirements import normalise
@@ -36,6 +39,8 @@ LAUNCHER = Path(__file__).resolve().parent / "launcher"
 
 _KINDS = {"tools": Kind.ENV, "compiler": Kind.DEB}
 """What the inputs besides the interpreter must be."""
+_ROLES = frozenset({*_KINDS, "base", "build", "python"})
+CARRIED = "carried:"
 
 
 def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -47,6 +52,8 @@ def plan(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[S
     """
     for role, kind in _KINDS.items():
         filler(recipe, role, kind, project, missing=f"{recipe.name} needs {role}: no recipe")
+    for role in _carried(recipe):
+        filler(recipe, role, Kind.DEB, project, missing=f"{recipe.name} carries {role}: no recipe")
     project_wheel.check(recipe, project)
     requirements, lock = env.locked(recipe, source, project)
     return (
@@ -82,6 +89,7 @@ def _final(recipe: Recipe, lock: PythonLock) -> Step:
             "env": f"{recipe.name}:env",
             "project": f"{recipe.name}:wheel",
             "launcher": f"{recipe.name}:launcher",
+            **{f"{CARRIED}{role}": recipe.inputs[role] for role in _carried(recipe)},
             **wheel.files(lock.packages),
             **wheel.unpacked(recipe, lock.packages),
         },
@@ -94,6 +102,11 @@ def _final(recipe: Recipe, lock: PythonLock) -> Step:
         },
         script="executable.py",
     )
+
+
+def _carried(recipe: Recipe) -> list[str]:
+    """List the roles whose packages the one file brings along."""
+    return sorted(recipe.inputs.keys() - _ROLES)
 
 
 def _command(recipe: Recipe) -> str:
@@ -138,10 +151,33 @@ def build_launcher(build: Build) -> None:
 
 def _glibc(build: Build) -> str:
     """Return the oldest glibc that the interpreter runs on."""
-    about = json.loads((build.inputs["python"] / "sealift.json").read_text(encoding="utf-8"))
-    if "glibc" not in about:
+    needed = _glibc_of(build.inputs["python"])
+    if needed is None:
         raise build.error("the interpreter does not say which glibc it needs")
-    return str(about["glibc"])
+    return needed
+
+
+def _glibc_of(path: Path) -> str | None:
+    version = json.loads((path / "sealift.json").read_text(encoding="utf-8")).get("glibc")
+    return None if version is None else str(version)
+
+
+def _carried_packages(build: Build) -> dict[str, str]:
+    """Return role → place of the packages that are brought along.
+
+    Raises:
+        BuildError: one asks for a later glibc than the interpreter, for which the launcher looks.
+    """
+    enough = _glibc_of(build.inputs["python"])
+    found = {}
+    for role, path in build.inputs.items():
+        if role.startswith(CARRIED):
+            needed = _glibc_of(path)
+            if elf.highest([needed, enough]) != enough:
+                name = role.removeprefix(CARRIED)
+                raise build.error(f"{name} asks for glibc {needed}, the interpreter for {enough}")
+            found[role.removeprefix(CARRIED)] = build.inside(path)
+    return found
 
 
 def build(build: Build) -> None:
@@ -163,6 +199,7 @@ def build(build: Build) -> None:
             "env": build.inside(build.inputs["env"]),
             "project": build.inside(build.inputs["project"]),
             "launcher": build.inside(build.inputs["launcher"]),
+            "carried": _carried_packages(build),
             "files": {names[name]: path for name, path in wheel.file_inputs(build).items()},
             "wheels": {names[name]: path for name, path in wheel.unpacked_inputs(build).items()},
             "work": build.inside(build.work / "parts"),

@@ -5,6 +5,7 @@ recipe), `command` (the project's console script), `variable` (where the one fil
 what this environment variable says), `pure` (distributions whose extension modules are left out of
 PEX and shiv), `python`, `tools` (an environment that has pex and shiv), `env` (the locked
 wheels, joined), `project` (the folder with the project's wheel), `launcher` (all store paths),
+`carried` (name → store path of a package that is brought along below the interpreter),
 `files` (file name → path of a fetched wheel), `wheels` (file name → store path of the same wheel,
 unpacked), `work` (a folder to work in) and `out`.
 
@@ -55,6 +56,7 @@ def main(
     env: str,
     project: str,
     launcher: str,
+    carried: dict[str, str],
     files: dict[str, str],
     wheels: dict[str, str],
     work: str,
@@ -75,10 +77,10 @@ def main(
     lay_site(place / "site", Path(env), site)
     run_shiv(place / "site", shiv, tools=tools, entry=entry)
     packages = {wheel.name: site, **{file: Path(path) for file, path in wheels.items()}}
-    carried = runtime_of(Path(python), packages, pure)
+    members = runtime_of(Path(python), packages, pure) | carried_of(carried)
     runtime = place / "runtime.zip"
     start = start_of(entry, packages_of(Path(python)))
-    write(runtime, {**carried, f"{command}.py": start})
+    write(runtime, {**members, f"{command}.py": start})
     fit_pex(pex, place / "tail.pex")
     join(one, Path(launcher), runtime, place / "tail.pex")
     version = wheel.name.split("-")[1]
@@ -185,6 +187,16 @@ def runtime_of(python: Path, wheels: dict[str, Path], pure: list[str]) -> dict[s
             if (native or BYTECODE in path.split("/")) and not path.startswith(".prefix/"):
                 members[f"{site}/{path}"] = wheel / path
     return members
+
+
+def carried_of(packages: dict[str, str]) -> dict[str, Path | bytes]:
+    """Return the files of packages that are brought along: name → file."""
+    return {
+        f"python/carried/{name}/{path}": Path(package, path)
+        for name, package in sorted(packages.items())
+        for path in files_below(Path(package))
+        if path != "sealift.json"
+    }
 
 
 def start_of(entry: str, site: str) -> bytes:

@@ -22,6 +22,7 @@ from builders.python_lock import LockError
 from builders.recipe import Kind, Recipe, SourceSpec
 from builders.requirements import RequirementError, read_requirements
 from builders.scripts import launcher, one_file, zips
+from builders.scripts.executable import carried_of
 from builders.scripts.pure_wheel import purify
 from builders.settings import load_settings
 from builders.source import collect
@@ -101,6 +102,25 @@ def test_an_input_of_another_kind_is_named(
         steps(site, wrong)
     assert caught.value.reason == f"tool: input {role!r} is 'wrong', a recipe of kind apt"
     assert caught.value.expected == f"a recipe of kind {kind}"
+
+
+def test_packages_in_further_roles_are_carried(site: Site, recipe: Recipe) -> None:
+    site.add(Recipe("openssh", Kind.DEB, site.root / "openssh.yaml"))
+    carrying = replace(recipe, inputs={**recipe.inputs, "ssh": "openssh"})
+    final = steps(site, carrying)["tool"]
+    assert final.inputs["carried:ssh"] == "openssh"
+    assert not [role for role in steps(site, recipe)["tool"].inputs if role.startswith("carried:")]
+    wrong = replace(recipe, inputs={**recipe.inputs, "ssh": "build"})
+    with pytest.raises(InputError, match="input 'ssh' is 'build', a recipe of kind env"):
+        steps(site, wrong)
+
+
+def test_a_carried_package_lies_below_the_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    for name in ("usr/bin/ssh", "sealift.json"):
+        (tmp_path / name).write_text("x")
+    found = carried_of({"openssh": str(tmp_path)})
+    assert found == {"python/carried/openssh/usr/bin/ssh": tmp_path / "usr/bin/ssh"}
 
 
 def test_the_launchers_code_decides(site: Site, recipe: Recipe) -> None:
