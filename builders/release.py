@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from builders.project import Project
 
 RUNNABLE = frozenset({Kind.PEX, Kind.SHIV, Kind.NODE, Kind.DIST})
-TOOLS = {"supervisor": "bin/supervisord", "openssl": "usr/bin/openssl", "sealift": "bin/sealift"}
+TOOLS = {
+    "supervisor": "bin/supervisord",
+    "openssl": "usr/bin/openssl",
+    "sealift": "bin/sealift",
+    "nftables": "usr/sbin/nft",
+}
 """What a head runs besides services: role → executable, by whose name the release knows it."""
-AGENT = ("sealift", "agent")
-"""The role and the usual recipe of sealift itself, without which no other host is reached."""
+USUAL = {"sealift": "agent", "nftables": "nftables"}
+"""Roles that are filled where there is a recipe of this name: sealift itself, without which no
+other host is reached, and what counts packets while it is proved that none leaves."""
 
 
 def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
@@ -39,7 +45,8 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
     del source
     members = _members(recipe, project)
     packages = _packages(recipe, project)
-    inputs = {**_agent(project), **recipe.inputs}
+    usual = {role: name for role, name in USUAL.items() if name in project.recipes}
+    inputs = {**usual, **recipe.inputs}
     tools = {role: inputs[role] for role in ("base", "python", "nginx", *TOOLS) if role in inputs}
     return (
         Step(
@@ -61,11 +68,6 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
             script="release.py",
         ),
     )
-
-
-def _agent(project: Project) -> dict[str, str]:
-    role, name = AGENT
-    return {role: name} if name in project.recipes else {}
 
 
 def _head(recipe: Recipe, project: Project) -> dict[str, Any]:
