@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.bundle.manifest import Base
-
 from deploy.errors import BaseMissingError, OtherSiteError
 from store.frames import PATCH_LIMIT
 from store.manifest import File, Manifest, Shared, blobs, describe
