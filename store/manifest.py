@@ -14,7 +14,7 @@ import re
 import stat
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from store import nar
 from store.errors import InputError, IntegrityError
@@ -94,10 +94,13 @@ class Manifest:
         )
 
     def __str__(self) -> str:
+        return json.dumps(self.to_data(), separators=(",", ":"))
+
+    def to_data(self) -> list[Any]:
+        """Return what `from_data` reads, for JSON that holds more than this."""
         references = [str(each) for each in self.references]
         rows = [_to_json(row) for row in self.rows]
-        data = [self.name, self.nar_sha256, self.nar_size, references, rows]
-        return json.dumps(data, separators=(",", ":"))
+        return [self.name, self.nar_sha256, self.nar_size, references, rows]
 
     def files(self) -> Iterator[tuple[bytes, File]]:
         """Yield the regular files with their paths relative to the root."""
@@ -173,7 +176,20 @@ def parse(text: str, limits: Limits = DEFAULT) -> Manifest:
             order or twice, a limit is exceeded, or the sizes do not add up to the NAR's.
     """
     try:
-        name, nar_sha256, nar_size, references, rows = json.loads(text)
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadManifestError(f"not a list of a path's files: {error}") from error
+    return from_data(data, limits)
+
+
+def from_data(data: object, limits: Limits = DEFAULT) -> Manifest:
+    """Make a manifest of what JSON says, as strictly as `parse` does.
+
+    Raises:
+        BadManifestError: as `parse`.
+    """
+    try:
+        name, nar_sha256, nar_size, references, rows = cast("list[Any]", data)
         manifest = Manifest(
             name,
             nar_sha256,
