@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sealift.site import Location
     from store.cache_keys import PublicKey
     from store.cache_read import Taken
-    from store.local import LocalStore
     from store.path import StorePath
 
 MEGABYTE = 1_000_000
