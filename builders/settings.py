@@ -82,13 +82,30 @@ class HostSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningSettings:
+    """Which key this machine signs with, and the files that say whose signatures count here.
+
+    `identity` is what its signatures stand for. `signers` and `revoked` are in the formats of
+    ssh-keygen(1), and both must be there. `threshold` are the different signers that a release
+    must have.
+    """
+
+    key: Path = Path("keys/signing")
+    identity: str | None = None
+    signers: Path = Path("allowed_signers")
+    revoked: Path = Path("revoked_keys")
+    threshold: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `sealift.yaml` says, with defaults filled in and paths absolute.
 
     `sandbox` is `on` or `off`. `groups` are sets of hosts, `roles` the services that hosts of a
     role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
     spoken to; `connect_timeout` is in seconds; `keep` is how many generations stay. `recovery` are
-    public keys that secrets are sealed to besides those of heads.
+    public keys that secrets are sealed to besides those of heads. `site` is the name under which
+    bundles are made for it.
     """
 
     file: Path
@@ -110,6 +127,8 @@ class Settings:
     keep: int = KEEP
     recovery: tuple[str, ...] = ()
     ssh_config: Path | None = None
+    site: str | None = None
+    signing: SigningSettings = field(default_factory=SigningSettings)
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -226,6 +245,24 @@ def _settings(
         connect_timeout=said.get("connect_timeout", CONNECT_TIMEOUT),
         recovery=tuple(said.get("recovery", ())),
         ssh_config=path("ssh_config", "") if "ssh_config" in paths else None,
+        site=said.get("site"),
+        signing=_signing(root, said.get("signing", {})),
+    )
+
+
+def _signing(root: Path, of: Mapping[str, Any]) -> SigningSettings:
+    """Make paths absolute; they start at the settings file."""
+    default = SigningSettings()
+
+    def path(key: str, otherwise: Path) -> Path:
+        return Path(os.path.normpath(root / Path(of.get(key, otherwise)).expanduser()))
+
+    return SigningSettings(
+        key=path("key", default.key),
+        identity=of.get("identity"),
+        signers=path("signers", default.signers),
+        revoked=path("revoked", default.revoked),
+        threshold=of.get("threshold", default.threshold),
     )
 
 

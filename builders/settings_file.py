@@ -33,6 +33,8 @@ HOST_KEYS = ("kind", "port", "port_offset", *HOST_WORDS, "roles", "priority", "s
 HIGHEST_PORT = 65_535
 MOST_PARALLEL = 256
 MOST_KEPT = 1000
+MOST_SIGNERS = 16
+SIGNING = ("key", "identity", "signers", "revoked", "threshold")
 LONGEST_WAIT = 600
 """Seconds."""
 HIGHEST_PRIORITY = 1_000_000
@@ -40,6 +42,9 @@ HIGHEST_PRIORITY = 1_000_000
 # No more than the characters: what a set of names means is for whoever expands it.
 _NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
 _PUBLIC_KEY = re.compile(r"age1[0-9a-z]{58}\Z|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+=*(?: .*)?\Z")
+# It names files, and it is what a bundle says for whom it is.
+_SITE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,99}\Z")
 _WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 
 
@@ -51,7 +56,7 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
     """
     node = parse(content, file)
     numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT, "keep": MOST_KEPT}
-    sections = ("mirrors", "sandbox", "hosts", "groups", "roles", "recovery")
+    sections = ("mirrors", "sandbox", "hosts", "groups", "roles", "recovery", "site", "signing")
     values = mapping(node, (*PATHS, *sections, *numbers))
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}
     if "mirrors" in values:
@@ -70,9 +75,31 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
         }
     if "recovery" in values:
         said["recovery"] = list(strings(values["recovery"], _public_key))
+    if "site" in values:
+        said["site"] = _matching(values["site"], _SITE, "site", "hpc1")
+    if "signing" in values:
+        said["signing"] = _signing(values["signing"])
     for key in numbers.keys() & values.keys():
         said[key] = integer(values[key], 1, numbers[key])
     return said
+
+
+def _signing(node: Node) -> dict[str, Any]:
+    values = mapping(node, SIGNING)
+    said: dict[str, Any] = {
+        key: string(values[key]) for key in ("key", "signers", "revoked") if key in values
+    }
+    if "identity" in values:
+        said["identity"] = _matching(values["identity"], _IDENTITY, "identity", "release@builder")
+    if "threshold" in values:
+        said["threshold"] = integer(values["threshold"], 1, MOST_SIGNERS)
+    return said
+
+
+def _matching(node: Node, grammar: re.Pattern[str], what: str, example: str) -> str:
+    if not grammar.match(string(node)):
+        raise fail(node, f"{node.text!r} is no name of {what}", expected=f"for example {example}")
+    return node.text
 
 
 def _named(node: Node) -> list[tuple[str, Node]]:

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from builders.fields import RecipeError
-from builders.settings import FILE_VARIABLE, HostSettings, Mirrors, Settings, load_settings
+from builders.settings import (
+    FILE_VARIABLE,
+    HostSettings,
+    Mirrors,
+    Settings,
+    SigningSettings,
+    load_settings,
+)
 from store.errors import InputError
 
 MINIMAL = "store_dir: .sealift/store\n"
@@ -51,6 +58,14 @@ def test_defaults(tmp_path: Path) -> None:
         known_hosts=tmp_path / "known_hosts",
         parallel=16,
         connect_timeout=10,
+        site=None,
+        signing=SigningSettings(
+            key=tmp_path / "keys" / "signing",
+            identity=None,
+            signers=tmp_path / "allowed_signers",
+            revoked=tmp_path / "revoked_keys",
+            threshold=1,
+        ),
     )
 
 
@@ -81,6 +96,9 @@ ssh_config: ssh.conf
 parallel: 3
 connect_timeout: 4
 keep: 7
+site: hpc1
+signing: {key: /etc/keys/mine, identity: release@builder, signers: trust/signers,
+          revoked: trust/revoked, threshold: 2}
 """,
     )
     assert found.store_dir == Path("/opt/sealift/store")
@@ -110,6 +128,14 @@ keep: 7
     assert found.known_hosts == tmp_path / "keys" / "hosts"
     assert found.ssh_config == tmp_path / "ssh.conf"
     assert (found.parallel, found.connect_timeout, found.keep) == (3, 4, 7)
+    assert found.site == "hpc1"
+    assert found.signing == SigningSettings(
+        key=Path("/etc/keys/mine"),
+        identity="release@builder",
+        signers=tmp_path / "trust" / "signers",
+        revoked=tmp_path / "trust" / "revoked",
+        threshold=2,
+    )
 
 
 def test_locks_lie_below_the_recipes_that_are_named(tmp_path: Path) -> None:
@@ -211,6 +237,10 @@ WRONG = {
     "group as a mapping": ("groups: {heads: {a: b}}\n", "1:17", "wrong type", None),
     "services of a role": ("roles: {web: nginx}\n", "1:14", "wrong type", None),
     "parallel": ("parallel: 0\n", "1:11", "out of range", None),
+    "site": ("site: HPC 1\n", "1:7", "no name of site", None),
+    "identity": ("signing: {identity: 'a*'}\n", "1:21", "no name of identity", None),
+    "threshold": ("signing: {threshold: 0}\n", "1:22", "out of range", None),
+    "signing": ("signing: {keys: x}\n", "1:11", "unknown key", "did you mean 'key'?"),
     "keep": ("keep: 0\n", "1:7", "out of range", None),
     "connect timeout": ("connect_timeout: 0.5\n", "1:18", "wrong type", None),
     "kind of host": ("hosts: {a: {kind: remote}}\n", "1:19", "unknown kind of host", None),
