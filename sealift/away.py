@@ -32,6 +32,7 @@ AWAY: Mapping[str, str] = {
     "secret": SENDS,
     "inventory": SENDS,
     "trust": SENDS,
+    "receipt": SENDS,
     "plan": SENDS,
     "deploy": SENDS,
     "export": BUILDS,
