@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from deploy.facts import Facts
 
-NAMESPACE = "sealift-receipt"
-"""What receipts are signed in, so that no other signature passes for one of theirs."""
 LARGEST = 1_000_000
 """Bytes of a file."""
 

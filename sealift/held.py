@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deploy.receipt import Machine, Packages, Receipt, System
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from store.info import PathInfo
     from store.local import LocalStore
 
+_SECONDS = 60.0
 _UNKNOWN_WORD = "No such command"
 """What an agent of an older release says to a word that it does not know."""
 
@@ -55,11 +57,12 @@ def there(head: RemoteHead) -> Told:
 
 def together(store: LocalStore, site: str, number: int | None, heads: Sequence[Told]) -> Receipt:
     """Look at this machine, and put all into a receipt; `number` is the last bundle's."""
-    from deploy import here, holding
+    from deploy import holding
 
-    held, facts = holding.look(store), here.look(store.store_dir, store.var_dir)
+    name = socket.gethostname()
+    held, facts = holding.look(store), _facts_here(store, name)
     own = Machine(
-        name=socket.gethostname(),
+        name=name,
         system=None if facts is None else System.of(facts),
         paths=tuple(info.path for info in held.infos),
         generations=() if facts is None else _generations(facts),
@@ -78,6 +81,21 @@ def together(store: LocalStore, site: str, number: int | None, heads: Sequence[T
     )
 
 
+def _facts_here(store: LocalStore, name: str) -> Facts | None:
+    """Ask this machine what heads are asked; None where it lacks what it takes to answer."""
+    from deploy import facts
+    from deploy.errors import HeadError
+    from deploy.here import Here
+
+    words = facts.ask(str(store.store_dir), str(store.var_dir), "", ())
+    began = time.time()
+    with suppress(HeadError, facts.BadFactsError):
+        done = Here(name).script(facts.SCRIPT, words, timeout=_SECONDS)
+        text = done.stdout.decode("utf-8", "replace")
+        return facts.parse(text, began=began, ended=time.time())
+    return None
+
+
 def _kept(head: RemoteHead) -> tuple[PathInfo, ...] | None:
     """Ask a head's agent for the paths that it keeps; None if it is too old to know."""
     from deploy.errors import HeadLostError
@@ -94,8 +112,6 @@ def _kept(head: RemoteHead) -> tuple[PathInfo, ...] | None:
 
 def _generations(facts: Facts) -> tuple[Generation, ...]:
     """Return a machine's generations without who made them."""
-    from dataclasses import replace
-
     return tuple(
         replace(each, by="", before=None, current=each.number == facts.current)
         for each in facts.made

@@ -12,7 +12,6 @@ import pytest
 
 from deploy import holding, receipt
 from deploy.errors import BadReceiptError
-from deploy.here import look
 from deploy.profile import Generation, Status
 from deploy.receipt import LARGEST, Machine, Packages, Receipt, System, dump, load, parse, seal
 from store.frames import compress, decompress
@@ -214,10 +213,3 @@ def test_what_an_agent_tells_is_read(store: LocalStore) -> None:
     assert holding.paths(said, str(store.store_dir)) == holding.look(store).infos
     with pytest.raises(BadReceiptError):
         holding.paths({}, str(store.store_dir))
-
-
-def test_this_machine_tells_what_it_is(store: LocalStore) -> None:
-    facts = look(store.store_dir, store.var_dir)
-    assert facts is not None
-    assert facts.machine
-    assert facts.current is None

@@ -1,0 +1,46 @@
+"""Receipts as the builder's commands take them: from whom this site trusts, and of this site."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from builders.settings import Settings
+    from deploy.receipt import Receipt
+    from deploy.signing import Signer
+
+
+def load(settings: Settings, file: Path) -> Receipt:
+    """Read a receipt that somebody signed whom the settings trust.
+
+    Raises:
+        BadReceiptError: it is none.
+        SignatureError: nobody did.
+    """
+    from deploy.receipt import load
+    from deploy.signing import RECEIPT, Policy, verify
+
+    keys = settings.signing
+    policy = Policy(keys.signers, keys.revoked, namespace=RECEIPT)
+
+    def check(body: bytes, signatures: Sequence[bytes]) -> tuple[Signer, ...]:
+        return verify(body, signatures, policy)
+
+    return load(file, check)
+
+
+def base(settings: Settings, file: Path, site: str) -> Receipt:
+    """Read the receipt that a bundle for a site is to build on.
+
+    Raises:
+        OtherSiteError: it is of another site, or of one whose store lies elsewhere.
+        Error: as `load`.
+    """
+    from deploy.bundle.base import check_receipt
+
+    found = load(settings, file)
+    check_receipt(found, site=site, store_dir=str(settings.store_dir))
+    return found
