@@ -62,7 +62,7 @@ SUMMARIES = {
     "store": "Look after the store: verify, collect, roots.",
     "inventory": "Show the hosts of the site, or import them.",
     "trust": "Pin the host keys of heads.",
-    "receipt": "Write down what the site holds, for the builder.",
+    "receipt": "Write down what the site holds, signed.",
     "plan": "Show what a deploy would do.",
     "deploy": "Put the built release on heads.",
     "rollback": "Run an earlier generation again.",
