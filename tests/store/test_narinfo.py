@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,9 @@ from store.info import PathInfo
 from store.narinfo import NarInfo, content_address, describe, parse
 from store.path import StorePath, fixed_path
 from tests.store.caches import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STORE = "/opt/site/store"
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -102,7 +105,7 @@ def test_what_nix_writes_and_we_do_not() -> None:
     assert read(str(bare).replace("References: \n", ""), bare) == bare
 
 
-BAD = {
+BAD: dict[str, Callable[[str], str]] = {
     "an empty file": lambda _: "",
     "a last line that is cut off": lambda text: text[:-1],
     "lines that end as Windows ends them": lambda text: text.replace("\n", "\r\n"),
