@@ -161,22 +161,33 @@ class CacheFolder:
         return CacheFolderError(f"the cache: {fault.strerror or fault}", where=where)
 
 
-class _File(io.FileIO):
+class _File(io.RawIOBase):
     """A file whose faults say where they are: a medium may be pulled out meanwhile."""
 
     def __init__(self, descriptor: int, where: str) -> None:
-        super().__init__(descriptor, "r")
+        self._descriptor = descriptor
         self._where = where
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int | None:  # type: ignore[override]
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
         try:
-            return super().readinto(buffer)
+            return os.readv(self._descriptor, [buffer])
         except OSError as fault:
             raise CacheFolderError(
                 f"the cache cannot be read: {fault.strerror or fault}",
                 where=self._where,
                 hint="is the medium still there, and whole? then again",
             ) from fault
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 def _write(folder: int, name: str, source: BinaryIO) -> None:
