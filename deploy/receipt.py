@@ -117,6 +117,11 @@ class Receipt:
     digest: str = field(default="", compare=False)
 
     @property
+    def heads(self) -> tuple[Machine, ...]:
+        """The heads that it tells of; without any, the transfer host, which then is the head."""
+        return self.machines[1:] or self.machines
+
+    @property
     def held(self) -> tuple[PathInfo, ...]:
         """What the transfer host's store holds; only that can a bundle build on."""
         here = set(self.machines[0].paths or ())

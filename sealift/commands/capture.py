@@ -35,15 +35,64 @@ def capture(
     """Write the base system of HOST to recipes/bases/HOST.status.
 
     HOST is a host of sealift.yaml, reached as the inventory says, or else a destination of ssh,
-    whose host key must be known to ssh. Only what apt decides by is kept.
+    whose host key must be known to ssh. It may be the file of a receipt: then each head that this
+    tells of gets a file, or with --name all of them one, if they are alike. Only what apt decides
+    by is kept.
     """
     settings = location.settings()
+    receipt = Path(host)
+    if minimal is None and _is_receipt(receipt):
+        for base, found in _told(receipt, settings, name).items():
+            _keep(base, found, f"sealift capture {receipt.name}", settings)
+        return
     base = host.rpartition("@")[2] if name is None else name
     _check_name(base)
     found, origin = _captured(host, settings, ssh_config=ssh_config, release=minimal)
+    _keep(base, found, origin, settings)
+
+
+def _keep(base: str, found: BaseSystem, origin: str, settings: Settings) -> None:
+    """Write a base system, and say so."""
     file = _write(base, found.text(origin), settings)
     click.echo(f"captured  {base}: {found.title}, {found.packages} packages", err=True)
     click.echo(file)
+
+
+def _is_receipt(file: Path) -> bool:
+    from deploy.receipt import is_receipt
+
+    return is_receipt(file)
+
+
+def _told(file: Path, settings: Settings, name: str | None) -> dict[str, BaseSystem]:
+    """Return the base systems of a receipt by what they are to be called.
+
+    Raises:
+        InputError: it tells of none, or --name would make one of several.
+        Error: nobody signed it whom the settings trust.
+    """
+    from builders.base_system import BaseSystem
+    from builders.dpkg_status import reduce
+    from sealift.receipts import load
+    from store.errors import InputError
+
+    found = {
+        each.name: BaseSystem(each.packages.title, reduce(each.packages.status, where=str(file)))
+        for each in load(settings, file).heads
+        if each.packages is not None
+    }
+    if not found:
+        reason = "the receipt tells of no head that has dpkg"
+        raise InputError(reason, where=str(file), hint="sealift receipt -o FILE --host HEADS")
+    if name is not None:
+        alike = set(found.values())
+        if len(alike) > 1:
+            reason = f"{len(found)} heads have different packages: {', '.join(found)}"
+            raise InputError(reason, where=str(file), hint="leave --name out")
+        found = {name: alike.pop()}
+    for base in found:
+        _check_name(base)
+    return found
 
 
 def _captured(
