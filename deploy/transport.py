@@ -179,6 +179,22 @@ class Connection:
         command = _command(self._as_root(argv, root=root))
         return bulk.opened(self.host.name, self.hops, self._settings, command)
 
+    def files(self, timeout: float) -> paramiko.SFTPClient:
+        """Begin an SFTP session, as the user who logged in; each answer has `timeout` seconds.
+
+        Raises:
+            LostError: the connection has ended, or the server has no SFTP for this user.
+        """
+        try:
+            line: paramiko.Transport = self._opened[-1].transport
+            session = line.open_session(timeout=timeout)
+            session.settimeout(timeout)
+            with within(session, timeout):
+                session.invoke_subsystem("sftp")
+                return paramiko.SFTPClient(session)
+        except (paramiko.SSHException, OSError, EOFError) as fault:
+            raise lost(self.host.name, str(fault) or None) from fault
+
     def _as_root(self, argv: Sequence[str], *, root: bool) -> tuple[str, ...]:
         if not root or not self.sudo:
             return tuple(argv)
