@@ -43,7 +43,7 @@ HIGHEST_PRIORITY = 1_000_000
 _NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
 _PUBLIC_KEY = re.compile(r"age1[0-9a-z]{58}\Z|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+=*(?: .*)?\Z")
 # It names files, and it is what a bundle says for whom it is.
-_SITE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,99}\Z")
 _WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deploy import public_key
@@ -48,6 +48,26 @@ class Allowed:
     def fits(self, namespace: str) -> bool:
         """Tell whether the key may sign for this."""
         return not self.namespaces or namespace in self.namespaces
+
+    @property
+    def scope(self) -> str:
+        """Say for what the key may sign, and from when until when."""
+        words = ["for", ", ".join(self.namespaces) or "anything"]
+        if self.after:
+            words += ["from", f"{self.after:%Y-%m-%d %H:%M} UTC"]
+        if self.before:
+            words += ["until", f"{self.before:%Y-%m-%d %H:%M} UTC"]
+        return " ".join(words)
+
+    def state(self, now: dt.datetime) -> str:
+        """Say how the line stands to a moment: good, expired or not yet."""
+        if self.before is not None and self.before <= now:
+            return "expired"
+        return "not yet" if self.after is not None and self.after > now else "good"
+
+    def bare(self) -> Allowed:
+        """Return the line without its comment."""
+        return replace(self, comment="")
 
     def rule(self, *, zone: str = "Z") -> str:
         """Spell the line without its comment; `zone` is what stands behind times."""

@@ -19,7 +19,7 @@ from deploy.openssh import ssh_keygen
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from deploy.command import Answer
@@ -37,8 +37,18 @@ SIGN_SECONDS = 300.0
 VERIFY_SECONDS = 60.0
 
 # Of the environment, what leads to an agent, to a token, and to who asks for a passphrase.
-_LETS_THROUGH = ("PATH", "HOME", "TERM", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
-_LETS_THROUGH_OF = ("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "SSH_SK_PROVIDER")
+_LETS_THROUGH = (
+    "PATH",
+    "HOME",
+    "TERM",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS",
+    "SSH_ASKPASS_REQUIRE",
+    "SSH_SK_PROVIDER",
+)
 
 
 class SignatureError(IntegrityError):
@@ -98,14 +108,17 @@ def sign(data: bytes, key: Path, *, namespace: str) -> bytes:
         SigningError: that key cannot sign now.
     """
     argv = (ssh_keygen(), "-Y", "sign", "-f", str(key.absolute()), "-n", namespace)
-    names = {*_LETS_THROUGH, *_LETS_THROUGH_OF} & os.environ.keys()
-    env = {name: os.environ[name] for name in names}
-    done = ask(argv, input=data, env=env, timeout=SIGN_SECONDS)
+    done = ask(argv, input=data, env=environment(), timeout=SIGN_SECONDS)
     if done.status != 0 or sshsig.parse(done.stdout) is None:
         raise SigningError(
-            f"nothing was signed: {_words(done)}", where=str(key), hint=_cure(key, done)
+            f"nothing was signed: {words(done)}", where=str(key), hint=_cure(key, done)
         )
     return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """Return what of the environment ssh-keygen sees when it uses a private key."""
+    return {name: os.environ[name] for name in _LETS_THROUGH if name in os.environ}
 
 
 def public(key: Path) -> PublicKey:
@@ -115,7 +128,7 @@ def public(key: Path) -> PublicKey:
         InputError: it has no public key beside it, or that is none.
     """
     file = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
-    return public_key.parse(_read(file).decode("utf-8", "replace"), str(file))[0]
+    return public_key.parse(read(file).decode("utf-8", "replace"), str(file))[0]
 
 
 def verify(data: bytes, signatures: Sequence[bytes], policy: Policy) -> tuple[Signer, ...]:
@@ -141,6 +154,18 @@ def verify(data: bytes, signatures: Sequence[bytes], policy: Policy) -> tuple[Si
     return tuple(found.values())
 
 
+def able(policy: Policy, allowed: Iterable[Allowed], revoked: bytes) -> frozenset[str]:
+    """Return the identities that may sign now for what the policy is about."""
+    now = dt.datetime.now(dt.UTC)
+    return frozenset(
+        each.identity
+        for each in allowed
+        if each.fits(policy.namespace)
+        and each.state(now) == "good"
+        and not is_revoked(each.key, revoked)
+    )
+
+
 def split(data: bytes) -> tuple[bytes, ...]:
     """Return the armoured signatures that stand one after another.
 
@@ -155,15 +180,20 @@ def split(data: bytes) -> tuple[bytes, ...]:
 
 def _load(policy: Policy) -> _Trusted:
     """Read the files of a policy, once: what is decided on is what is handed to ssh-keygen."""
-    allowed = signers.parse(_read(policy.signers), str(policy.signers))
+    allowed = signers.parse(read(policy.signers), str(policy.signers))
     if policy.revoked is None:
         return _Trusted(policy, allowed, None)
-    revoked = _read(policy.revoked)
+    revoked = read(policy.revoked)
     signers.parse_revoked(revoked, str(policy.revoked))
     return _Trusted(policy, allowed, revoked)
 
 
-def _read(file: Path) -> bytes:
+def read(file: Path) -> bytes:
+    """Read a small file of a policy, or a public key.
+
+    Raises:
+        InputError: it is not there, or cannot be read.
+    """
     try:
         with file.open("rb") as stream:
             return stream.read(signers.LARGEST + 1)
@@ -185,7 +215,7 @@ def _verify(data: bytes, armoured: bytes, trusted: _Trusted) -> Signer | str:
     policy, key = trusted.policy, envelope.key
     identity = signers.owner(trusted.allowed, key)
     if identity is None:
-        revoked = trusted.revoked is not None and _is_revoked(key, trusted.revoked)
+        revoked = trusted.revoked is not None and is_revoked(key, trusted.revoked)
         said = "is revoked" if revoked else f"is not in {policy.signers}"
         return f"the key {key.fingerprint} {said}"
     signer = Signer(identity, key.fingerprint)
@@ -202,15 +232,15 @@ def _ask(data: bytes, armoured: bytes, identity: str, trusted: _Trusted) -> Answ
     # In UTC and without a zone: versions before 9.1 do not know the letter Z.
     rules = "".join(f"{each.rule(zone='')}\n" for each in trusted.allowed)
     with ExitStack() as stack:
-        words = ["-Y", "verify", "-n", trusted.policy.namespace, "-I", identity]
+        argv = ["-Y", "verify", "-n", trusted.policy.namespace, "-I", identity]
         contents = {"-f": rules.encode(), "-s": armoured, "-r": trusted.revoked}
         held = [
             (word, stack.enter_context(_in_memory(content)))
             for word, content in contents.items()
             if content is not None
         ]
-        words += [part for word, descriptor in held for part in (word, _path(descriptor))]
-        return _keygen(words, data, [descriptor for _, descriptor in held])
+        argv += [part for word, descriptor in held for part in (word, _path(descriptor))]
+        return _keygen(argv, data, [descriptor for _, descriptor in held])
 
 
 def _good(done: Answer, signer: Signer, policy: Policy) -> bool:
@@ -229,12 +259,12 @@ def _why(done: Answer, envelope: sshsig.Envelope, trusted: _Trusted) -> str:
         return f"{who} signed for {envelope.namespace[:100]!r}, not for {namespace!r}"
     if "incorrect signature" in done.stderr:
         return f"the signature of {who} is over other contents"
-    if trusted.revoked is not None and _is_revoked(envelope.key, trusted.revoked):
+    if trusted.revoked is not None and is_revoked(envelope.key, trusted.revoked):
         return f"the key of {who} is revoked"
     fit = [each for each in lines if each.fits(namespace)]
     if not fit:
         return f"{who} may not sign for {namespace!r}"
-    return _out_of_time(who, fit) or f"the signature of {who} is not good: {_words(done)}"
+    return _out_of_time(who, fit) or f"the signature of {who} is not good: {words(done)}"
 
 
 def _out_of_time(who: str, lines: Sequence[Allowed]) -> str | None:
@@ -250,14 +280,14 @@ def _out_of_time(who: str, lines: Sequence[Allowed]) -> str | None:
     return None
 
 
-def _is_revoked(key: PublicKey, content: bytes) -> bool:
+def is_revoked(key: PublicKey, content: bytes) -> bool:
     """Tell whether a revocation list names a key."""
     listed = signers.parse_revoked(content, "")
     if not listed.krl:
         return any(each == key for each, _ in listed.keys)
     with _in_memory(content) as krl, _in_memory(f"{key}\n".encode()) as file:
-        words = ("-Q", "-f", _path(krl), _path(file))
-        return "REVOKED" in _keygen(words, b"", (krl, file)).stdout.decode("utf-8", "replace")
+        argv = ("-Q", "-f", _path(krl), _path(file))
+        return "REVOKED" in _keygen(argv, b"", (krl, file)).stdout.decode("utf-8", "replace")
 
 
 def _too_few(found: Sequence[Signer], faults: Sequence[str], policy: Policy) -> SignatureError:
@@ -289,13 +319,13 @@ def _path(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def _keygen(words: Sequence[str], data: bytes, descriptors: Sequence[int]) -> Answer:
+def _keygen(argv: Sequence[str], data: bytes, descriptors: Sequence[int]) -> Answer:
     env = {"TZ": "UTC", "LC_ALL": "C"}
-    argv = (ssh_keygen(), *words)
+    argv = (ssh_keygen(), *argv)
     return ask(argv, input=data, env=env, timeout=VERIFY_SECONDS, descriptors=descriptors)
 
 
-def _words(done: Answer) -> str:
+def words(done: Answer) -> str:
     """Return the last thing that ssh-keygen said."""
     said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return said[-1][:300] if said else f"ssh-keygen ended with status {done.status}"

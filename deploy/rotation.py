@@ -1,0 +1,155 @@
+"""Whom a site trusts, as it travels in a bundle: what would change, and putting it in place.
+
+A bundle brings the builder's files. They hold here only after the whole bundle was verified under
+the files that were here before, and after somebody agreed. Those of a bundle that is older than
+one received already are never put in place: they would bring back keys that were revoked since.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy import durable, signers, signing
+from store.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from deploy.public_key import PublicKey
+    from deploy.signers import Allowed
+    from deploy.signing import Policy
+
+
+class TrustError(IntegrityError):
+    """Files that say whom to trust, and that would leave a site unable to receive anything."""
+
+    slug = "trust-refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The bytes of allowed_signers and of the revocation list."""
+
+    signers: bytes
+    revoked: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What another pair of files would change, a line each for whoever decides; none if nothing."""
+
+    lines: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+
+def installed(policy: Policy) -> Trust | None:
+    """Return the files of a policy; None if nobody was trusted yet.
+
+    Raises:
+        InputError: one of the files cannot be read, or the revocation list alone is missing.
+    """
+    if policy.revoked is None or not policy.signers.exists():
+        return None
+    return Trust(signing.read(policy.signers), signing.read(policy.revoked))
+
+
+def change(policy: Policy, carried: Trust) -> Change:
+    """Return what would change if the files of a bundle were put in place of those of a policy.
+
+    Raises:
+        InputError: a file of either pair is not taken.
+        TrustError: with them nobody could sign a release, or too few could.
+    """
+    before = installed(policy) or Trust(b"", b"")
+    old = _rules(signers.parse(before.signers, str(policy.signers)))
+    allowed = signers.parse(carried.signers, "allowed_signers of the bundle")
+    new = _rules(allowed)
+    revoked = _revocations(before.revoked, carried.revoked, str(policy.revoked))
+    _check_usable(allowed, carried.revoked, policy)
+    return Change(
+        (
+            *(f"no longer: {_names(key, old)}" for key in old if key not in new),
+            *(f"new: {_told(key, new)}" for key in new if key not in old),
+            *(
+                f"changed: {_told(key, new)}"
+                for key in new
+                if key in old and set(old[key]) != set(new[key])
+            ),
+            *revoked,
+        )
+    )
+
+
+def install(policy: Policy, carried: Trust, *, now: dt.datetime | None = None) -> tuple[Path, ...]:
+    """Put the files of a bundle in place; return where those before them are kept.
+
+    Revocations first: whoever is cut off between the two trusts too few rather than too many.
+    """
+    kept = []
+    stamp = f"{now or dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
+    files = ((policy.revoked, carried.revoked), (policy.signers, carried.signers))
+    for file, content in files:
+        if file is None:
+            continue
+        before = file.read_bytes() if file.exists() else None
+        if before == content:
+            continue
+        if before is not None:
+            kept.append(file.with_name(f"{file.name}.{stamp}"))
+            durable.write(kept[-1], before)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(file, content)
+    return tuple(kept)
+
+
+def _rules(allowed: Iterable[Allowed]) -> dict[PublicKey, list[Allowed]]:
+    """Return the lines of each key, without their comments."""
+    found: dict[PublicKey, list[Allowed]] = {}
+    for each in allowed:
+        found.setdefault(each.key, []).append(each.bare())
+    return found
+
+
+def _names(key: PublicKey, rules: dict[PublicKey, list[Allowed]]) -> str:
+    return f"{rules[key][0].identity} {key.fingerprint}"
+
+
+def _told(key: PublicKey, rules: dict[PublicKey, list[Allowed]]) -> str:
+    return f"{_names(key, rules)} {' or '.join(each.scope for each in rules[key])}"
+
+
+def _revocations(before: bytes, after: bytes, where: str) -> tuple[str, ...]:
+    """Say what differs between two revocation lists; of binary ones only that they do."""
+    old = signers.parse_revoked(before, where)
+    new = signers.parse_revoked(after, "revocation list of the bundle")
+    if old.krl or new.krl:
+        return () if before == after else ("the revocation list is another one",)
+    was, now = dict(old.keys), dict(new.keys)
+    return (
+        *(
+            f"revoked: {key.fingerprint} {note}".rstrip()
+            for key, note in now.items()
+            if key not in was
+        ),
+        *(
+            f"revoked no more: {key.fingerprint} {note}".rstrip()
+            for key, note in was.items()
+            if key not in now
+        ),
+    )
+
+
+def _check_usable(allowed: Iterable[Allowed], revoked: bytes, policy: Policy) -> None:
+    able = signing.able(policy, allowed, revoked)
+    if len(able) < max(policy.threshold, 1):
+        raise TrustError(
+            "with the signers of this bundle no further one could be received",
+            expected=f"{policy.threshold} who may sign for {policy.namespace!r}",
+            got=", ".join(sorted(able)) or "nobody",
+            hint="on the builder: sealift key list; add who is missing, and bundle again",
+        )
