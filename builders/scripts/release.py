@@ -25,6 +25,8 @@ Members: TypeAlias = "dict[str, Member]"
 
 AGENT = "sealift"
 """The tool by which a head is served from outside, and helps itself."""
+FOUND = (AGENT, "nft")
+"""Tools that are found by their names in a release's `bin`, before it is read."""
 
 PROXY = """\
     proxy_http_version 1.1;
@@ -83,14 +85,14 @@ def main(
 
 
 def lay_units(root: Path, texts: dict[str, str], release: dict[str, Any]) -> None:
-    """Write systemd's units, and link the program that a head is served by."""
-    agent = release["tools"].get(AGENT, {}).get("executable")
+    """Write systemd's units, and link the programs that a head is looked after with."""
     (root / "systemd").mkdir()
     for name, text in texts.items():
         (root / "systemd" / name).write_text(text)
-    if agent:
-        (root / "bin").mkdir()
-        (root / "bin" / AGENT).symlink_to(agent)
+    for name in FOUND:
+        if name in release["tools"]:
+            (root / "bin").mkdir(exist_ok=True)
+            (root / "bin" / name).symlink_to(release["tools"][name]["executable"])
 
 
 def lay_web_server(
