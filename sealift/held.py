@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from store.info import PathInfo
     from store.local import LocalStore
 
-_SECONDS = 60.0
 _UNKNOWN_WORD = "No such command"
 """What an agent of an older release says to a word that it does not know."""
 
@@ -57,12 +55,11 @@ def there(head: RemoteHead) -> Told:
 
 def together(store: LocalStore, site: str, number: int | None, heads: Sequence[Told]) -> Receipt:
     """Look at this machine, and put all into a receipt; `number` is the last bundle's."""
-    from deploy import holding
+    from deploy import here, holding
 
-    name = socket.gethostname()
-    held, facts = holding.look(store), _facts_here(store, name)
+    held, facts = holding.look(store), here.look(store.store_dir, store.var_dir)
     own = Machine(
-        name=name,
+        name=socket.gethostname(),
         system=None if facts is None else System.of(facts),
         paths=tuple(info.path for info in held.infos),
         generations=() if facts is None else _generations(facts),
@@ -79,21 +76,6 @@ def together(store: LocalStore, site: str, number: int | None, heads: Sequence[T
         infos=tuple(order(infos)),
         machines=(own, *(told.machine for told in heads)),
     )
-
-
-def _facts_here(store: LocalStore, name: str) -> Facts | None:
-    """Ask this machine what heads are asked; None where it lacks what it takes to answer."""
-    from deploy import facts
-    from deploy.errors import HeadError
-    from deploy.here import Here
-
-    words = facts.ask(str(store.store_dir), str(store.var_dir), "", ())
-    began = time.time()
-    with suppress(HeadError, facts.BadFactsError):
-        done = Here(name).script(facts.SCRIPT, words, timeout=_SECONDS)
-        text = done.stdout.decode("utf-8", "replace")
-        return facts.parse(text, began=began, ended=time.time())
-    return None
 
 
 def _kept(head: RemoteHead) -> tuple[PathInfo, ...] | None:
