@@ -382,10 +382,11 @@ def _check_files(manifest: BundleManifest) -> None:
         else:
             _must(found.size == file.size, f"the file {sha256} has two sizes")
     _must(manifest.blobs.keys().isdisjoint(manifest.patches), "a file is there in two ways")
+    carried = manifest.blobs.keys() | manifest.patches.keys()
     others = {*manifest.documents.values(), *manifest.trust.values()}
-    _must(others <= manifest.blobs.keys(), "a document is not in it")
+    _must(others <= carried | needed.keys(), "a document is not in it")
     if manifest.repairs is None:
-        extra = (manifest.blobs.keys() | manifest.patches.keys()) - needed.keys() - others
+        extra = carried - needed.keys() - others
         _must(not extra, "it carries files that no path needs")
 
 
