@@ -156,9 +156,10 @@ class CacheFolder:
 
     def _refusal(self, fault: OSError, name: str) -> Error:
         where = str(self.root / name)
-        if fault.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+        if name and fault.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
             return BadCacheError("only files and folders of the cache itself are read", where=where)
-        return CacheFolderError(f"the cache: {fault.strerror or fault}", where=where)
+        reason = f"the cache cannot be used: {fault.strerror or fault}"
+        return CacheFolderError(reason, where=where)
 
 
 class _File(io.RawIOBase):

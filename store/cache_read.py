@@ -106,18 +106,31 @@ def take(
         Error: the cache cannot be read.
     """
     with store.session():
-        entries = look_up(store, tops, files, trusted=trusted)
-        if not entries:
-            return Taken((), 0, 0)
-        _check_room(store, entries)
-        with disk(), store.temporary() as area:
-            fetch = _Fetch(store, files, area, observe, sum(e.info.nar_size for e in entries))
-            put(store, fetch.run(entries, threads), durable=True)
-    return Taken(
-        added=tuple(each.info.path for each in entries),
-        raw=fetch.total,
-        compressed=fetch.compressed,
-    )
+        return fetch(store, look_up(store, tops, files, trusted=trusted), files, observe, threads)
+
+
+def fetch(
+    store: LocalStore,
+    entries: Sequence[NarInfo],
+    files: ByteStore,
+    observe: Callable[[int, int], None],
+    threads: int = 0,
+) -> Taken:
+    """Add what `look_up` returned, all of it or none; within a session of the store.
+
+    Raises:
+        BadCacheError: a NAR is not what was said of it.
+        DiskFullError: there is no room.
+        Error: the cache cannot be read.
+    """
+    if not entries:
+        return Taken((), 0, 0)
+    _check_room(store, entries)
+    with disk(), store.temporary() as area:
+        fetching = _Fetch(store, files, area, observe, sum(e.info.nar_size for e in entries))
+        put(store, fetching.run(entries, threads), durable=True)
+    added = tuple(each.info.path for each in entries)
+    return Taken(added, fetching.total, fetching.compressed)
 
 
 def look_up(

@@ -138,8 +138,16 @@ def _links(folder: Path) -> Iterator[Path]:
                 yield link
 
 
-def _link(var_dir: Path, name: str) -> Path:
-    words = name.split("/")
-    if not all(_WORD.fullmatch(word) for word in words):
+def check_root(name: str) -> str:
+    """Return `name` if a root may be called that.
+
+    Raises:
+        InputError: it is not made of plain words and slashes.
+    """
+    if not all(_WORD.fullmatch(word) for word in name.split("/")):
         raise InputError(f"{name!r} cannot be the name of a root", expected="plain words and /")
-    return var_dir.joinpath("gcroots", *words)
+    return name
+
+
+def _link(var_dir: Path, name: str) -> Path:
+    return var_dir.joinpath("gcroots", *check_root(name).split("/"))

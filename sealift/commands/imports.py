@@ -55,7 +55,7 @@ def import_(
     path that no other of them needs.
     """
     from store.cache_folder import CacheFolder
-    from store.cache_read import outermost, take, told
+    from store.cache_read import fetch, look_up, outermost, told
 
     keys = _keys(trusted) if trusted else None
     cache = CacheFolder(folder)
@@ -67,9 +67,11 @@ def import_(
             paths = told(cache, cache.digests(), str(store.store_dir))
         if not paths:
             raise InputError("there is nothing in this cache", where=str(folder))
-        taken = take(store, paths, cache, trusted=keys, observe=_quietly)
-        tops = outermost(store.closure(paths))
+        new = look_up(store, paths, cache, trusted=keys)
+        there = store.closure(store.valid(paths))
+        tops = outermost([*there, *(entry.info for entry in new)])
         roots = _roots(tops, root)
+        taken = fetch(store, new, cache, _quietly)
         for name, path in roots.items():
             store.add_root(name, path)
     if as_json:
@@ -93,8 +95,10 @@ def _roots(tops: Sequence[StorePath], root: str | None) -> dict[str, StorePath]:
     """Name the roots; a later import of something by the same name takes its place.
 
     Raises:
-        InputError: one name is given for several paths.
+        InputError: one name is given for several paths, or it cannot be one.
     """
+    from store.roots import check_root
+
     if root is not None and len(tops) != 1:
         raise InputError(
             f"one root cannot keep {len(tops)} paths",
@@ -103,7 +107,7 @@ def _roots(tops: Sequence[StorePath], root: str | None) -> dict[str, StorePath]:
             hint="name the path",
         )
     if root is not None:
-        return {root: tops[0]}
+        return {check_root(root): tops[0]}
     names = [path.name for path in tops]
     return {
         f"{ROOTS}/{_word(path.name if names.count(path.name) == 1 else str(path))}": path
