@@ -21,8 +21,9 @@ from builders.schedule import Failure, Schedule, Tally
 from builders.workshop import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from builders.cache_source import Cache
     from builders.events import Observer
     from builders.explain import Decision
     from builders.fetch import Fetcher
@@ -41,6 +42,7 @@ class Result:
         built: key → seconds.
         fetched: key → bytes.
         cached: keys that needed nothing.
+        taken: keys whose outputs came from shared caches, or were in the store as caches say.
         failures: each cause once.
         skipped: key → the failed key that it needs.
         checked: keys whose second build gave the same bytes.
@@ -55,6 +57,7 @@ class Result:
     skipped: Mapping[str, str]
     checked: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    taken: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -74,24 +77,35 @@ def realise(
     dry_run: bool = False,
     builders: Mapping[str, Builder] = BUILDERS,
     fetcher: Fetcher | None = None,
+    caches: Sequence[Cache] = (),
 ) -> Result:
     """Fetch and build what is missing; failures are in the result, each once.
 
     Without `keep_going` nothing is started after the first failure, but what runs may end; a
     recipe that could not be planned counts as one.
     `check` builds once more what is not fetched and compares. `dry_run` only says what would be
-    done, and why. `jobs` builds run at once, by default one per core.
+    done, and why. `jobs` builds run at once, by default one per core. `caches` are asked first for
+    what is missing; not for `check`, which wants everything from here, nor for `dry_run`.
 
     Raises:
         KeyboardInterrupt: after all children are dead; nothing half done is registered.
         SandboxError: if builds are needed and this machine cannot make a sandbox.
     """
     platform = platform_of(bare=sandbox_mode is SandboxMode.OFF)
-    resolver = Resolver(plan, str(store.store_dir), store.realisations, platform=platform)
     total = len(plan.order) + len(plan.failed) + len(plan.blocked)
     observe(Event(EventKind.PLANNED, total=total, time=time.time()))
     with store.session(), Children() as children:
         workshop = Workshop(store, builders, sandbox_mode, children, observe)
+        jobs = jobs or os.cpu_count() or 1
+        known = None
+        if caches and not check:
+            # Loaded here because it brings along what a build without caches does not need.
+            from builders.substitute import Substitutes  # noqa: PLC0415
+
+            known = Substitutes(plan, store, caches, platform=platform, observe=observe, jobs=jobs)
+            (known.recall if dry_run else known.take)()
+        lookup = store.realisations if known is None else known.lookup
+        resolver = Resolver(plan, str(store.store_dir), lookup, platform=platform)
         if dry_run:
             return _explain(plan, resolver, store)
         schedule = Schedule(
@@ -99,11 +113,12 @@ def realise(
             resolver,
             workshop,
             fetcher=fetcher,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs,
             keep_going=keep_going,
         )
         tally = schedule.run()
-        result = _result(resolver, tally)
+        taken = () if known is None else tuple(known.taken)
+        result = replace(_result(resolver, tally, store), taken=taken)
         return _check(schedule, workshop, result) if check else result
 
 
@@ -113,7 +128,7 @@ def _explain(plan: Plan, resolver: Resolver, store: LocalStore) -> Result:
     found, missing = resolver.advance()
     decisions = explain(plan, resolver, store, missing)
     tally = Tally(cached=found, failed=dict(plan.failed), skipped=dict(plan.blocked))
-    return replace(_result(resolver, tally), decisions=decisions)
+    return replace(_result(resolver, tally, store), decisions=decisions)
 
 
 def _check(schedule: Schedule, workshop: Workshop, result: Result) -> Result:
@@ -141,9 +156,11 @@ def _check(schedule: Schedule, workshop: Workshop, result: Result) -> Result:
     return replace(result, checked=tuple(checked), failures=tuple(failures))
 
 
-def _result(resolver: Resolver, tally: Tally) -> Result:
+def _result(resolver: Resolver, tally: Tally, store: LocalStore) -> Result:
+    # Of what caches told, not all had to come.
+    outputs = {key: path for key, path in resolver.paths.items() if store.present(path)}
     return Result(
-        outputs=resolver.paths,
+        outputs=outputs,
         built=tally.built,
         fetched=tally.fetched,
         cached=tuple(tally.cached),

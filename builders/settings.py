@@ -98,6 +98,17 @@ class SigningSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Substituter:
+    """A shared cache that builds ask before they build, and whose word counts there.
+
+    Each of `public_keys` is spelled `name:<base 64>`, as Nix does.
+    """
+
+    url: str
+    public_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `sealift.yaml` says, with defaults filled in and paths absolute.
 
@@ -105,7 +116,7 @@ class Settings:
     role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
     spoken to; `connect_timeout` is in seconds; `keep` is how many generations stay. `recovery` are
     public keys that secrets are sealed to besides those of heads. `site` is the name under which
-    bundles are made for it.
+    bundles are made for it. `substituters` are asked in their order.
     """
 
     file: Path
@@ -129,6 +140,7 @@ class Settings:
     ssh_config: Path | None = None
     site: str | None = None
     signing: SigningSettings = field(default_factory=SigningSettings)
+    substituters: tuple[Substituter, ...] = ()
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -247,6 +259,10 @@ def _settings(
         ssh_config=path("ssh_config", "") if "ssh_config" in paths else None,
         site=said.get("site"),
         signing=_signing(root, said.get("signing", {})),
+        substituters=tuple(
+            Substituter(each["url"], tuple(each["public_keys"]))
+            for each in said.get("substituters", ())
+        ),
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from builders.cache_urls import CacheUrl
 from builders.document import parse
-from builders.fields import fail, integer, mapping, string, strings, text, unknown
+from builders.fields import fail, integer, mapping, sequence, string, strings, text, unknown
 from builders.recipe_words import recipe_name, url
+from store.cache_keys import PublicKey
+from store.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from builders.fields import Node
@@ -35,6 +39,7 @@ MOST_PARALLEL = 256
 MOST_KEPT = 1000
 MOST_SIGNERS = 16
 SIGNING = ("key", "identity", "signers", "revoked", "threshold")
+SUBSTITUTER = ("url", "public_keys")
 LONGEST_WAIT = 600
 """Seconds."""
 HIGHEST_PRIORITY = 1_000_000
@@ -56,32 +61,40 @@ def read(content: bytes, file: Path) -> dict[str, Any]:
     """
     node = parse(content, file)
     numbers = {"parallel": MOST_PARALLEL, "connect_timeout": LONGEST_WAIT, "keep": MOST_KEPT}
-    sections = ("mirrors", "sandbox", "hosts", "groups", "roles", "recovery", "site", "signing")
-    values = mapping(node, (*PATHS, *sections, *numbers))
+    values = mapping(node, (*PATHS, *_SECTIONS, *numbers))
     said: dict[str, Any] = {key: string(values[key]) for key in PATHS if key in values}
-    if "mirrors" in values:
-        said["mirrors"] = {
-            key: url(address) for key, address in mapping(values["mirrors"], MIRRORS).items()
-        }
-    if "sandbox" in values:
-        said["sandbox"] = _word(values["sandbox"], SANDBOX, "sandbox mode")
-    if "hosts" in values:
-        said["hosts"] = _hosts(values["hosts"])
-    if "groups" in values:
-        said["groups"] = {name: _wanted(of) for name, of in _named(values["groups"])}
-    if "roles" in values:
-        said["roles"] = {
-            name: list(strings(of, recipe_name)) for name, of in _named(values["roles"])
-        }
-    if "recovery" in values:
-        said["recovery"] = list(strings(values["recovery"], _public_key))
-    if "site" in values:
-        said["site"] = _matching(values["site"], _SITE, "site", "hpc1")
-    if "signing" in values:
-        said["signing"] = _signing(values["signing"])
+    said |= {key: section(values[key]) for key, section in _SECTIONS.items() if key in values}
     for key in numbers.keys() & values.keys():
         said[key] = integer(values[key], 1, numbers[key])
     return said
+
+
+def _mirrors(node: Node) -> dict[str, str]:
+    return {key: url(address) for key, address in mapping(node, MIRRORS).items()}
+
+
+def _sandbox(node: Node) -> str:
+    return _word(node, SANDBOX, "sandbox mode")
+
+
+def _groups(node: Node) -> dict[str, str]:
+    return {name: _wanted(of) for name, of in _named(node)}
+
+
+def _roles(node: Node) -> dict[str, list[str]]:
+    return {name: list(strings(of, recipe_name)) for name, of in _named(node)}
+
+
+def _recovery(node: Node) -> list[str]:
+    return list(strings(node, _public_key))
+
+
+def _site(node: Node) -> str:
+    return _matching(node, _SITE, "site", "hpc1")
+
+
+def _substituters(node: Node) -> list[dict[str, Any]]:
+    return [_substituter(each) for each in sequence(node)]
 
 
 def _signing(node: Node) -> dict[str, Any]:
@@ -94,6 +107,34 @@ def _signing(node: Node) -> dict[str, Any]:
     if "threshold" in values:
         said["threshold"] = integer(values["threshold"], 1, MOST_SIGNERS)
     return said
+
+
+def _substituter(node: Node) -> dict[str, Any]:
+    """Read a shared cache: its address, and the keys without which nothing there counts."""
+    values = mapping(node, SUBSTITUTER)
+    for key in SUBSTITUTER:
+        if key not in values:
+            raise fail(node, f"a shared cache without {key}", expected=" and ".join(SUBSTITUTER))
+    keys = strings(values["public_keys"], _cache_key)
+    if not keys:
+        raise fail(values["public_keys"], "nobody is trusted here", expected="name:<base 64>")
+    return {"url": _cache_url(values["url"]), "public_keys": list(keys)}
+
+
+def _cache_url(node: Node) -> str:
+    try:
+        CacheUrl.parse(string(node))
+    except InputError as error:
+        raise fail(node, error.reason, expected=error.expected, got=error.got) from error
+    return node.text
+
+
+def _cache_key(node: Node) -> str:
+    try:
+        PublicKey.parse(string(node))
+    except InputError as error:
+        raise fail(node, error.reason, expected=error.expected, got=error.got) from error
+    return node.text
 
 
 def _matching(node: Node, grammar: re.Pattern[str], what: str, example: str) -> str:
@@ -162,3 +203,17 @@ def _host(node: Node) -> dict[str, Any]:
         if key in values:
             said[key] = integer(values[key], least, most)
     return said
+
+
+_SECTIONS: Final[dict[str, Callable[[Node], Any]]] = {
+    "mirrors": _mirrors,
+    "sandbox": _sandbox,
+    "hosts": _hosts,
+    "groups": _groups,
+    "roles": _roles,
+    "recovery": _recovery,
+    "site": _site,
+    "signing": _signing,
+    "substituters": _substituters,
+}
+"""What stands at the top and is more than a path or a number, and who reads it."""
