@@ -21,13 +21,13 @@ def load(settings: Settings, file: Path) -> Receipt:
         SignatureError: nobody did.
     """
     from deploy.receipt import load
-    from deploy.signing import RECEIPT, Policy, verify
+    from deploy.signing import RECEIPT, verify
+    from sealift.signing import policy
 
-    keys = settings.signing
-    policy = Policy(keys.signers, keys.revoked, namespace=RECEIPT)
+    wanted = policy(settings, namespace=RECEIPT)
 
     def check(body: bytes, signatures: Sequence[bytes]) -> tuple[Signer, ...]:
-        return verify(body, signatures, policy)
+        return verify(body, signatures, wanted)
 
     return load(file, check)
 

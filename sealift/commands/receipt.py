@@ -14,8 +14,6 @@ from sealift.shown import say
 from store.errors import Error, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from builders.settings import Settings
     from deploy.host import Host
     from deploy.receipt import Machine, Receipt
@@ -66,17 +64,20 @@ def receipt(
     from deploy import durable
     from deploy.bundle.numbers import load
     from deploy.receipt import seal
+    from deploy.signing import RECEIPT
     from sealift import held
+    from sealift.signing import signer
 
     if host is not None and no_heads:
         raise click.UsageError("--host and --no-heads contradict each other.")
     _check_place(file)
     with location.open() as site:
         name = _name(site.settings)
+        sign = signer(site.settings, [sign_key] if sign_key else [], RECEIPT)
         number = load(site.store.var_dir, name).highest or None
         heads = [] if no_heads else _told(site, host, allow_missing=allow_missing)
         found = held.together(site.store, name, number, heads)
-    data = bytes(seal(found, _signer(site.settings, sign_key)))
+    data = bytes(seal(found, sign))
     durable.write(file, data)
     _show(found, file, len(data), as_json=as_json)
 
@@ -110,13 +111,6 @@ def _name(settings: Settings) -> str:
             hint="site: NAME, as at the builder",
         )
     return settings.site
-
-
-def _signer(settings: Settings, named: Path | None) -> Callable[[bytes], Sequence[bytes]]:
-    from deploy.signing import RECEIPT, sign
-
-    key = named or settings.signing.key
-    return lambda body: [sign(body, key, namespace=RECEIPT)]
 
 
 def _told(site: Site, host: str | None, *, allow_missing: bool) -> list[Told]:
