@@ -10,6 +10,7 @@ import datetime as dt
 import fcntl
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy import durable, signers, signing
@@ -19,7 +20,6 @@ from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from deploy.public_key import PublicKey
     from deploy.signers import Allowed
@@ -98,14 +98,22 @@ def add(policy: Policy, line: Allowed) -> None:
         _append(policy.signers, str(line), _HEADER["signers"])
 
 
-def find(policy: Policy, which: str) -> tuple[Allowed, ...]:
-    """Return the lines that an identity, a fingerprint or a file with a public key means.
+def find(policy: Policy, which: str) -> dict[PublicKey, str]:
+    """Return the keys that an identity, a fingerprint or a `FILE.pub` means, and whose they are.
 
     Raises:
         InputError: there is none.
     """
-    allowed = signers.parse(signing.read(policy.signers), str(policy.signers))
-    found = tuple(each for each in allowed if which in (each.identity, each.key.fingerprint))
+    allowed = signers.parse(_content(policy.signers), str(policy.signers))
+    found = {
+        each.key: each.identity
+        for each in allowed
+        if which in (each.identity, each.key.fingerprint)
+    }
+    file = Path(which)
+    if not found and file.suffix == ".pub" and file.exists():
+        key = signing.public(file)
+        found = {key: signers.owner(allowed, key) or file.stem}
     if not found:
         raise InputError(
             f"nobody here is {which!r}", where=str(policy.signers), hint="sealift key list"
@@ -161,14 +169,17 @@ def begin_rotation(policy: Policy, key: Path, fresh: PublicKey) -> tuple[Allowed
     """Let the key that is to come sign beside the one that signs now, for the same; return how.
 
     Raises:
-        InputError: the key that signs now is not in the file, or the other is there already.
+        InputError: the key that signs now is not in the file, or the other is somebody's.
     """
     lines = [
         signers.Allowed(each.identity, fresh, each.namespaces, comment=f"added {_day()}")
         for each in _lines_of(policy, signing.public(key))
     ]
+    allowed = signers.parse(signing.read(policy.signers), str(policy.signers))
+    there = {each.bare() for each in allowed}
     for line in dict.fromkeys(lines):
-        add(policy, line)
+        if line.bare() not in there:
+            add(policy, line)
     return tuple(lines)
 
 
@@ -183,9 +194,9 @@ def finish_rotation(policy: Policy, key: Path, *, now: dt.datetime | None = None
     fresh = next_file(key)
     if not public_file(fresh).exists():
         raise InputError("there is no next key", where=str(fresh), hint="sealift key rotate")
-    _lines_of(policy, signing.public(fresh))
+    identity = owner(policy, signing.public(fresh))
     old = signing.public(key)
-    revoke(policy, old, f"replaced {_day(now)}")
+    revoke(policy, old, f"{identity}, replaced {_day(now)}")
     stamp = f"{now or dt.datetime.now(dt.UTC):%Y%m%d}"
     # The public half last: until it is the new one, the next call begins where this one stopped.
     base = key.with_suffix("") if key.suffix == ".pub" else key

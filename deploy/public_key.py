@@ -24,6 +24,8 @@ TYPES = frozenset(
 LONGEST = 16_384
 """Bytes of a key in base 64; an RSA key of 16,384 bits has a fifth of that."""
 _WORDS = 2
+_FEWEST = 2
+"""Fields of a key: its type, and at least one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def parse(text: str, where: str) -> tuple[PublicKey, str]:
 
 def from_blob(blob: bytes) -> PublicKey | None:
     """Return the key that goes over the wire as `blob`; None for what is no key that signs."""
-    kind = blob[4 : 4 + int.from_bytes(blob[:4])].decode("ascii", "replace")
+    kind = next(iter(fields(blob)), b"").decode("ascii", "replace")
     return PublicKey(kind, base64.b64encode(blob).decode()) if kind in TYPES else None
 
 
@@ -86,4 +88,17 @@ def _is_key(kind: str, text: str) -> bool:
     # Spelled in its one way: the same key must not pass for two.
     if base64.b64encode(blob).decode() != text:
         return False
-    return blob[4 : 4 + int.from_bytes(blob[:4])] == kind.encode()
+    parts = fields(blob)
+    return len(parts) >= _FEWEST and parts[0] == kind.encode()
+
+
+def fields(blob: bytes) -> list[bytes]:
+    """Return strings that have their lengths before them; none if they do not end with the blob."""
+    found = []
+    while blob:
+        size = int.from_bytes(blob[:4])
+        if len(blob) < 4 + size:
+            return []
+        found.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return found

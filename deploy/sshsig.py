@@ -11,7 +11,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from deploy.public_key import PublicKey, from_blob
+from deploy.public_key import PublicKey, fields, from_blob
 
 LARGEST = 16_384
 """Bytes of one signature, armoured."""
@@ -44,20 +44,8 @@ def parse(armoured: bytes) -> Envelope | None:
         blob = base64.b64decode(match[1].replace(b"\n", b""), validate=True)
     except binascii.Error:
         return None
-    fields = _fields(blob.removeprefix(_MAGIC)) if blob.startswith(_MAGIC) else []
-    if len(fields) != 5:  # noqa: PLR2004 - key, namespace, reserved, hash, signature
+    parts = fields(blob.removeprefix(_MAGIC)) if blob.startswith(_MAGIC) else []
+    if len(parts) != 5:  # noqa: PLR2004 - key, namespace, reserved, hash, signature
         return None
-    key, namespace = from_blob(fields[0]), fields[1]
+    key, namespace = from_blob(parts[0]), parts[1]
     return Envelope(key, namespace.decode("ascii", "replace")) if key else None
-
-
-def _fields(blob: bytes) -> list[bytes]:
-    """Return strings with their lengths before them; none if they do not end with the blob."""
-    found = []
-    while blob:
-        size = int.from_bytes(blob[:4])
-        if len(blob) < 4 + size:
-            return []
-        found.append(blob[4 : 4 + size])
-        blob = blob[4 + size :]
-    return found

@@ -27,7 +27,7 @@ def rows(settings: Settings) -> list[dict[str, str]]:
     return [
         *(_row(each, revoked, settings) for each in allowed),
         *(
-            {"identity": note, "type": key.type, "key": key.fingerprint, "state": "revoked"}
+            {"type": key.type, "key": key.fingerprint, "state": "revoked", "note": note}
             for key, note in listed.keys
         ),
     ]

@@ -139,7 +139,7 @@ def add(
 @yes
 @click.pass_obj
 def revoke(location: Location, which: str, *, reason: str, yes: bool) -> None:
-    """Revoke keys: WHICH is an identity, with all its keys, or a fingerprint.
+    """Revoke WHICH: an identity with all its keys, a fingerprint, or a FILE.pub.
 
     What they signed counts no more, here at once, and at the site once it has received a bundle
     that another key signed.
@@ -150,15 +150,15 @@ def revoke(location: Location, which: str, *, reason: str, yes: bool) -> None:
     settings = location.settings()
     rule = policy(settings)
     found = ceremony.find(rule, which)
-    for each in found:
-        say(f"{each.identity}  {each.key.fingerprint}  {each.scope}")
+    for key, whose in found.items():
+        say(f"{whose}  {key.fingerprint}")
     if not yes:
         _ask("Revoke this? It cannot be taken back")
     today = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
-    for each in found:
-        why = f": {_printable(reason)}" if reason else ""
-        ceremony.revoke(rule, each.key, f"{each.identity}, revoked {today}{why}")
-        click.echo(f"revoked   {each.identity} {each.key.fingerprint}", err=True)
+    why = f": {_printable(reason)}" if reason else ""
+    for key, whose in found.items():
+        ceremony.revoke(rule, key, f"{whose}, revoked {today}{why}")
+        click.echo(f"revoked   {whose} {key.fingerprint}", err=True)
     _warn_if_too_few(settings)
 
 
@@ -219,8 +219,6 @@ def rotate(
 @click.pass_obj
 def list_(location: Location, *, as_json: bool) -> None:
     """Show who may sign, for what, and which keys are revoked."""
-    from deploy import signers, signing
-
     from sealift.key_rows import elsewhere, rows
 
     settings = location.settings()
@@ -232,10 +230,11 @@ def list_(location: Location, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(row))
         else:
-            words = f"{row['identity']:<24} {row['key']}  {row['state']:<8}"
-            say(f"{words} {row.get('scope', '')}  {row.get('mine', '')}".rstrip())
-    if more := elsewhere(settings):
-        click.echo(f"more in   {more}: ssh-keygen -Q -l -f {more}", err=True)
+            words = f"{row.get('identity', '-'):<24} {row['key']}  {row['state']:<8}"
+            more = (row.get(name, "") for name in ("scope", "note", "mine"))
+            say("  ".join(filter(None, (words, *more))))
+    if binary := elsewhere(settings):
+        click.echo(f"more in   {binary}: ssh-keygen -Q -l -f {binary}", err=True)
 
 
 def _make(file: Path, identity: str, kind: str, *, no_passphrase: bool) -> None:
