@@ -79,8 +79,9 @@ class Numbers:
 
     @property
     def highest(self) -> int:
-        """The highest number that came, or 0."""
-        return max((each.number for each in self.arrivals), default=0)
+        """The highest number that came for this very site, or 0."""
+        ours = (each.number for each in self.arrivals if "foreign" not in each.allowed)
+        return max(ours, default=0)
 
     def check(
         self, *, site: str, number: int, digest: str, allow_older: bool = False
@@ -134,10 +135,7 @@ def load(var_dir: Path, site: str) -> Numbers:
     """
     file = place(var_dir, site)
     try:
-        data = json.loads(file.read_bytes())
-        if data["format"] != _FORMAT or data["site"] != site:
-            raise ValueError("another format, or another site")
-        return Numbers(site, tuple(_arrival(each) for each in data["log"]))
+        return _parse(json.loads(file.read_bytes()), site)
     except FileNotFoundError:
         return Numbers(site)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -171,6 +169,12 @@ def newest(var_dir: Path) -> Arrival | None:
     return max(found, key=lambda each: each.when, default=None)
 
 
+def only_site(var_dir: Path) -> str | None:
+    """Return the site whose bundles were received here, if it is one and no other."""
+    found = [file.stem for file in (var_dir / FOLDER).glob("*.json")]
+    return found[0] if len(found) == 1 else None
+
+
 def place(var_dir: Path, site: str) -> Path:
     """Return where the record of a site lies.
 
@@ -180,6 +184,12 @@ def place(var_dir: Path, site: str) -> Path:
     if not _SITE.fullmatch(site):
         raise ForeignBundleError("this cannot be the name of a site", got=repr(site))
     return var_dir / FOLDER / f"{site}.json"
+
+
+def _parse(data: dict[str, Any], site: str) -> Numbers:
+    if data["format"] != _FORMAT or data["site"] != site:
+        raise ValueError("another format, or another site")
+    return Numbers(site, tuple(_arrival(each) for each in data["log"]))
 
 
 def _arrival(data: dict[str, Any]) -> Arrival:

@@ -1,0 +1,150 @@
+"""Replacing damaged pieces: the list that goes to the builder, and what it is answered with.
+
+The answer is a bundle without paths: it holds the files that are in the damaged pieces, signed
+like any other, and says which bundle they are for. Received before that one, or along with it,
+they lie there already when it is read, so that nobody looks at the damage again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploy.bundle.base import Delta
+from store.errors import InputError
+from store.manifest import File
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from deploy.bundle.check import Fault
+    from deploy.bundle.read import Bundle
+    from store.local import LocalStore
+
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a list."""
+_FORMAT = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAMED = 8
+
+
+class BadRequestError(InputError):
+    """A file that should list damaged pieces, and does not."""
+
+    slug = "bad-repair-request"
+
+
+class LostFilesError(InputError):
+    """Files that are asked for, and that this store does not have."""
+
+    slug = "repair-impossible"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which files are wanted of which bundle; sizes in bytes, by SHA-256 in base 16."""
+
+    site: str
+    number: int
+    bundle: str
+    files: Mapping[str, int]
+
+    def __str__(self) -> str:
+        data = {
+            "format": _FORMAT,
+            "site": self.site,
+            "number": self.number,
+            "bundle": self.bundle,
+            "files": dict(self.files),
+        }
+        return json.dumps(data, indent=1) + "\n"
+
+
+def request(bundle: Bundle, damaged: Iterable[Fault]) -> Request:
+    """Return the list of what is in damaged groups, also of what merely reaches into one."""
+    manifest = bundle.manifest
+    bad = {fault.group for fault in damaged}
+    files = {
+        slot.sha256: slot.size
+        for group, slots in manifest.layout().items()
+        if not bad.isdisjoint(bundle.span(group))
+        for slot in slots
+    }
+    return Request(manifest.site, manifest.number, manifest.digest, files)
+
+
+def load(file: Path) -> Request:
+    """Read what `str` wrote.
+
+    Raises:
+        BadRequestError: it is no such list.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise BadRequestError("the list is too long", where=str(file))
+        return _parse(json.loads(data))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadRequestError(
+            f"this is no list of damaged pieces: {error}",
+            where=str(file),
+            hint="sealift repair-request FILE… -o LIST, at the transfer host",
+        ) from error
+
+
+def _parse(data: dict[str, Any]) -> Request:
+    found = Request(data["site"], data["number"], data["bundle"], data["files"])
+    right = (
+        data["format"] == _FORMAT
+        and isinstance(found.site, str)
+        and _is_count(found.number)
+        and _is_hash(found.bundle)
+        and all(_is_hash(key) and _is_count(size) for key, size in found.files.items())
+        and found.files
+    )
+    if not right:
+        raise ValueError("a value is of another kind")
+    return found
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 < value < 1 << 53
+
+
+def content(store: LocalStore, wanted: Request, documents: Collection[str] = ()) -> Delta:
+    """Return what the answer holds; `documents` are hashes of files that are not in the store.
+
+    Raises:
+        LostFilesError: some of it is here no more.
+    """
+    links = os.fsencode(store.links_dir) + b"/"
+    lost = [
+        sha256
+        for sha256 in wanted.files
+        if sha256 not in documents
+        and not os.path.lexists(links + sha256.encode())
+        and not os.path.lexists(links + sha256.encode() + b"-x")
+    ]
+    if lost:
+        more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+        raise LostFilesError(
+            f"{len(lost)} of the files are not in this store any more",
+            where=str(store.store_dir),
+            expected="\n".join([*lost[:_NAMED], *more]),
+            hint="bring the bundle again, or build the same release: sealift build",
+        )
+    files = {
+        sha256: File(b"", size, sha256, executable=False)
+        for sha256, size in wanted.files.items()
+        if sha256 not in documents
+    }
+    return Delta(manifests=(), base=None, whole=files)
