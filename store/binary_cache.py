@@ -25,6 +25,9 @@ PRIORITY: Final = 30
 TEXT_LIMIT: Final = 4 * 1024 * 1024
 """Bytes of a narinfo, or of `nix-cache-info`: room for some 20,000 references."""
 
+IN_MEMORY: Final = 8 * 1024 * 1024
+"""Bytes of a compressed NAR that is not put into a file on its way."""
+
 _NAME = re.compile(
     r"(?:[0-9A-Za-z_=+-][0-9A-Za-z._=+-]{0,254}/){0,4}"
     r"[0-9A-Za-z_=+-][0-9A-Za-z._=+-]{0,254}"

@@ -2,42 +2,33 @@
 
 First all that is said is read and checked: the closure is whole, each path is the address of its
 hash and references, and signed where that is asked. Then NARs are fetched, each held against its
-sizes and hashes before and while it is unpacked. Only when all of them are good is anything
-registered.
+sizes and hashes (`store.cache_nar`). Only when all of them are good is anything registered.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
-from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from store.add import Ready, put
+from store.add import put
 from store.binary_cache import TEXT_LIMIT, BadCacheError, check_store, narinfo_name, read_text
-from store.cache_write import IN_MEMORY
+from store.cache_nar import Fetch
 from store.closure import MissingReferenceError, order
 from store.database import DiskFullError
 from store.errors import IntegrityError
-from store.info import PathInfo
-from store.nar import BUFFER, Limits, NarHash
 from store.narinfo import NarInfo, content_address, parse
 from store.path import StorePath
-from store.restore import restore
-from store.seal import seal
 from store.temporary import disk
-from store.unpack import KINDS, Unpacked
+from store.unpack import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from store.binary_cache import ByteStore
     from store.cache_keys import PublicKey
+    from store.info import PathInfo
     from store.local import LocalStore
 
 PATHS_LIMIT: Final = 20_000
@@ -45,9 +36,6 @@ PATHS_LIMIT: Final = 20_000
 
 TEXTS_LIMIT: Final = 16 * TEXT_LIMIT
 """Bytes of all narinfos of one closure: they are kept in memory."""
-
-_SLACK: Final = 64 * 1024
-"""Bytes by which compressing may make a small NAR larger; of a large one, a 64th."""
 
 _LOOKUPS: Final = 16
 """Narinfos that are asked for at once: over a network each costs a round trip."""
@@ -127,7 +115,7 @@ def fetch(
         return Taken((), 0, 0)
     _check_room(store, entries)
     with disk(), store.temporary() as area:
-        fetching = _Fetch(store, files, area, observe, sum(e.info.nar_size for e in entries))
+        fetching = Fetch(store, files, area, observe, sum(e.info.nar_size for e in entries))
         put(store, fetching.run(entries, threads), durable=True)
     added = tuple(each.info.path for each in entries)
     return Taken(added, fetching.total, fetching.compressed)
@@ -285,118 +273,3 @@ def _check_room(store: LocalStore, entries: Sequence[NarInfo]) -> None:
             got=f"{free} bytes",
             hint="sealift store gc",
         )
-
-
-class _Fetch:
-    """NARs on their way from a cache into one folder, from several threads."""
-
-    def __init__(
-        self,
-        store: LocalStore,
-        files: ByteStore,
-        area: Path,
-        observe: Callable[[int, int], None],
-        total: int,
-    ) -> None:
-        self._store = store
-        self._files = files
-        self._area = area
-        self._observe = observe
-        self._mutex = Lock()
-        self._done = 0
-        self.total = total
-        self.compressed = 0
-
-    def run(self, entries: Sequence[NarInfo], threads: int) -> list[Ready]:
-        """Fetch and unpack all of them."""
-        pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
-        try:
-            return list(pool.map(self._one, entries))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _one(self, entry: NarInfo) -> Ready:
-        tree = self._area / str(entry.info.path)
-        with SpooledTemporaryFile(IN_MEMORY, dir=str(self._area)) as spool:
-            file = cast("BinaryIO", spool)
-            size = self._fetch(entry, file)
-            file.seek(0)
-            found = _unpack(entry, file, tree)
-        expected = NarHash(bytes.fromhex(entry.info.nar_sha256), entry.info.nar_size)
-        if found != expected:
-            raise _other(entry, "the NAR", entry.info.nar_sha256, found.sha256.hex())
-        sealed = seal(tree, self._store.links_dir)
-        if sealed.nar != expected:
-            raise _other(entry, "what was unpacked", expected.sha256.hex(), sealed.nar.sha256.hex())
-        self._tell(entry, size)
-        told = entry.info
-        info = PathInfo(told.path, told.nar_sha256, told.nar_size, told.references, time.time())
-        return Ready(tree, info, sealed.nodes)
-
-    def _fetch(self, entry: NarInfo, out: BinaryIO) -> int:
-        """Copy what lies in the cache, and hold it against what is said of it."""
-        stream = self._files.get(entry.url)
-        if stream is None:
-            raise BadCacheError(
-                f"the cache lacks the NAR of {entry.info.path}",
-                where=entry.url,
-                hint="write the cache again",
-            )
-        hasher, size = hashlib.sha256(), 0
-        with stream:
-            for piece in _bounded(stream, _most(entry)):
-                hasher.update(piece)
-                size += len(piece)
-                out.write(piece)
-        if entry.file_size not in {None, size}:
-            raise _other(entry, "the size of the file", str(entry.file_size), _told(entry, size))
-        if entry.file_sha256 not in {None, hasher.hexdigest()}:
-            raise _other(entry, "the file", str(entry.file_sha256), hasher.hexdigest())
-        return size
-
-    def _tell(self, entry: NarInfo, size: int) -> None:
-        with self._mutex:
-            self.compressed += size
-            self._done += entry.info.nar_size
-            self._observe(self._done, self.total)
-
-
-def _most(entry: NarInfo) -> int:
-    """Return how many bytes the file of a NAR can have, however it is compressed."""
-    most = entry.info.nar_size + entry.info.nar_size // 64 + _SLACK
-    return most if entry.file_size is None else min(most, entry.file_size)
-
-
-def _told(entry: NarInfo, size: int) -> str:
-    return f"more than {_most(entry)}" if size > _most(entry) else str(size)
-
-
-def _bounded(stream: BinaryIO, most: int) -> Iterator[bytes]:
-    """Yield what a stream gives, and stop at the first byte too many."""
-    left = most + 1
-    while left and (piece := stream.read(min(BUFFER, left))):
-        left -= len(piece)
-        yield piece
-
-
-def _unpack(entry: NarInfo, file: BinaryIO, tree: Path) -> NarHash:
-    limits = Limits(size=entry.info.nar_size)
-    try:
-        return restore(Unpacked(file, entry.compression), tree, limits=limits)
-    except IntegrityError as error:
-        raise BadCacheError(
-            f"the NAR of {entry.info.path} cannot be unpacked: {error.reason}",
-            where=entry.url,
-            got=error.where,
-            hint="write the cache again",
-        ) from error
-
-
-def _other(entry: NarInfo, what: str, expected: str, got: str) -> BadCacheError:
-    return BadCacheError(
-        f"{what} of {entry.info.path} is not what the cache says",
-        where=entry.url,
-        expected=expected,
-        got=got,
-        hint="write the cache again",
-    )

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from store.binary_cache import INFO, BadCacheError, CacheInfo, check_store, narinfo_name, read_text
+from store.binary_cache import (
+    IN_MEMORY,
+    INFO,
+    BadCacheError,
+    CacheInfo,
+    check_store,
+    narinfo_name,
+    read_text,
+)
 from store.errors import IntegrityError
 from store.hashes import nix32_encode
 from store.nar import BadTreeError, pieces
@@ -37,9 +45,6 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 3
 """Of zstd: 9 takes five times as long for some 5 % less."""
-
-IN_MEMORY: Final = 8 * 1024 * 1024
-"""Bytes of a compressed NAR that is not put into a file on its way."""
 
 
 class DamagedPathError(IntegrityError):
