@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy import holding
+from deploy.bundle import records
 from deploy.bundle.base import check_receipt, delta, missing, require, whole
 from deploy.bundle.manifest import Base
+from deploy.bundle.read import Bundle
+from deploy.bundle.receive import receive
+from deploy.bundle.write import Label, write
 from deploy.errors import BaseMissingError, OtherSiteError
 from deploy.receipt import Machine, Receipt
 from store.frames import PATCH_LIMIT
@@ -20,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from deploy.bundle.base import Delta
     from store.manifest import File
     from store.path import StorePath
     from tests.store.trees import Tree
 
 DIGEST = "d" * 64
+SIGNATURE = b"-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n"
 
 
 @pytest.fixture
@@ -204,6 +211,68 @@ def test_what_a_delta_builds_on_must_be_there(store: LocalStore) -> None:
     assert DIGEST[:12] in str(error.got)
     assert "sealift receipt -o" in str(error.hint)
     assert error.exit_code == 6
+
+
+def told_by(store: LocalStore) -> Receipt:
+    """Return what a transfer host would tell of its store."""
+    held = holding.look(store)
+    machine = Machine("transfer", None, tuple(info.path for info in held.infos))
+    place = str(store.store_dir)
+    return Receipt("hpc1", place, 1, 1, held.roots, held.infos, (machine,), DIGEST)
+
+
+def carry(source: LocalStore, content: Delta, target: LocalStore, label: Label) -> int:
+    """Write a bundle and receive it; return its size in bytes."""
+    file = target.store_dir.parent / f"{label.number}.sealift"
+    write(source, content, file, label=label, sign=lambda _: [SIGNATURE])
+    with Bundle.open([file], lambda *_: None) as bundle:
+        receive(target, bundle, lambda _: None)
+    return file.stat().st_size
+
+
+def test_there_and_back_and_there_again(tmp_path: Path) -> None:
+    """A whole bundle, a receipt, and a delta that holds the changed line."""
+    made = platform(tmp_path.resolve() / "site")
+    first = Label("hpc1", 1, 1, made.first)
+    second = Label("hpc1", 2, 2, made.second)
+    with made.source as source, LocalStore.open(made.place) as target:
+        large = carry(source, whole(source, made.first), target, first)
+        content = delta(source, made.second, told_by(target))
+        small = carry(source, content, target, second)
+        assert target.closure([made.second])
+        assert target.verify().clean
+        assert small < large
+        released = b"".join(p.read_bytes() for p in target.real(made.second).glob("copy.py"))
+        assert released == AFTER
+
+
+def test_a_delta_without_its_base_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    made = platform(tmp_path.resolve() / "site")
+    with made.source as source, LocalStore.open(made.place) as target:
+        content = delta(source, made.second, holds(source, made.first))
+        with pytest.raises(BaseMissingError):
+            carry(source, content, target, Label("hpc1", 2, 2, made.second))
+        assert not target.paths()
+        assert not list(target.links_dir.iterdir())
+
+
+def test_records_are_kept_for_each_site_and_not_for_ever(tmp_path: Path) -> None:
+    made = platform(tmp_path.resolve() / "site")
+    with made.source as source:
+        content = whole(source, made.first)
+        label = Label("hpc1", 1, 1, made.first)
+        file = tmp_path / "first.sealift"
+        stored = write(source, content, file, label=label, sign=lambda _: [SIGNATURE]).stored
+    for number in range(1, records.KEEP + 3):
+        records.keep(tmp_path, "hpc1", number, stored)
+    records.keep(tmp_path, "hpc1-test", 9, b"damaged")
+    left = sorted(each.name for each in (tmp_path / records.FOLDER).glob("hpc1-[0-9]*"))
+    assert len(left) == records.KEEP
+    assert "hpc1-2.json.zst" not in left
+    found = list(records.manifests(tmp_path, "hpc1"))
+    assert found[: len(content.manifests)] == list(content.manifests)
+    assert not list(records.manifests(tmp_path, "hpc1-test"))
+    assert not list(records.manifests(tmp_path, "hpc2"))
 
 
 def test_a_receipt_of_elsewhere_is_refused(store: LocalStore) -> None:
