@@ -135,6 +135,11 @@ class Sealed:
     body: bytes
     signatures: tuple[bytes, ...]
 
+    @property
+    def digest(self) -> str:
+        """What deltas name it by: SHA-256 of what is signed, in base 16."""
+        return hashlib.sha256(self.body).hexdigest()
+
     def __bytes__(self) -> bytes:
         return b"".join((_MAGIC, *self.signatures, self.body))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -102,21 +103,21 @@ def _generations(facts: Facts) -> tuple[Generation, ...]:
 
 def _packages_of(head: RemoteHead) -> Packages | None:
     from builders.base_system import SCRIPT, CaptureError, heard
+    from builders.dpkg_status import StatusError
 
     ended = head.script(SCRIPT)
-    try:
+    with suppress(CaptureError, StatusError):
         return _packages(heard(head.name, ended.status, ended.stdout, ended.stderr.encode()))
-    except CaptureError:
-        return None
+    return None
 
 
 def _packages_here() -> Packages | None:
     from builders.base_system import CaptureError, capture_local
+    from builders.dpkg_status import StatusError
 
-    try:
+    with suppress(CaptureError, StatusError):
         return _packages(capture_local())
-    except CaptureError:
-        return None
+    return None
 
 
 def _packages(found: BaseSystem) -> Packages:

@@ -16,7 +16,7 @@ from store.errors import Error, InputError
 if TYPE_CHECKING:
     from builders.settings import Settings
     from deploy.host import Host
-    from deploy.receipt import Machine, Receipt
+    from deploy.receipt import Machine, Receipt, Sealed
     from sealift.held import Told
     from sealift.site import Location, Site
 
@@ -77,9 +77,9 @@ def receipt(
         number = load(site.store.var_dir, name).highest or None
         heads = [] if no_heads else _told(site, host, allow_missing=allow_missing)
         found = held.together(site.store, name, number, heads)
-    data = bytes(seal(found, sign))
-    durable.write(file, data)
-    _show(found, file, len(data), as_json=as_json)
+    sealed = seal(found, sign)
+    durable.write(file, bytes(sealed))
+    _show(found, file, sealed, as_json=as_json)
 
 
 def _check_place(file: Path) -> None:
@@ -146,11 +146,13 @@ def _is_silent(error: Error) -> bool:
     return isinstance(error, SILENT)
 
 
-def _show(found: Receipt, file: Path, size: int, *, as_json: bool) -> None:
+def _show(found: Receipt, file: Path, sealed: Sealed, *, as_json: bool) -> None:
+    size = len(bytes(sealed))
     if as_json:
         record = {
             "file": str(file),
             "bytes": size,
+            "digest": sealed.digest,
             "site": found.site,
             "number": found.number,
             "paths": len(found.held),
@@ -159,7 +161,8 @@ def _show(found: Receipt, file: Path, size: int, *, as_json: bool) -> None:
         click.echo(json.dumps(record))
         return
     last = "no bundle yet" if found.number is None else f"bundle {found.number}"
-    say(f"receipt   {found.site}: {last}, {len(found.held)} paths, {size / 1000:.1f} kB", err=True)
+    held = f"{last}, {len(found.held)} paths, {size / 1000:.1f} kB"
+    say(f"receipt   {sealed.digest[:12]} of {found.site}: {held}", err=True)
     for each in found.machines[1:]:
         say(f"          {each.name}: {_sentence(each)}", err=True)
     click.echo(file)

@@ -103,6 +103,7 @@ def test_it_is_written_over_a_receipt_and_over_nothing_else(site: Folder) -> Non
 
 def test_as_a_record(site: Folder) -> None:
     found = json.loads(site.run("receipt", "-o", "hpc1.receipt", "--json").stdout)
+    assert found["digest"] == read(site).digest
     assert found["site"] == "hpc1"
     assert found["bytes"] == (site.root / "hpc1.receipt").stat().st_size
     assert [each["paths"] for each in found["machines"]] == [1]
