@@ -52,6 +52,8 @@ def export(
 
     What the folder has already is not written again, so that it can hold several releases.
     """
+    from deploy.bundle.receive import Progress
+    from sealift.bundle_view import watching
     from store.cache_folder import CacheFolder
     from store.cache_keys import SecretKey
     from store.cache_write import write
@@ -60,18 +62,16 @@ def export(
     cache = CacheFolder(folder)
     with location.open() as site:
         tops = [site.path(name) for name in names or (site.release(),)]
-        with cache.writing():
-            written = write(site.store, tops, cache, key=key, observe=_quietly)
+        with cache.writing(), watching("packed", quiet=as_json) as draw:
+            written = write(
+                site.store, tops, cache, key=key, observe=lambda *far: draw(Progress(*far))
+            )
         if as_json:
             click.echo(json.dumps(_record(site.store, folder, layout, written)))
             return
         for top in tops:
             click.echo(str(site.store.real(top)))
     click.echo(_summary(written), err=True)
-
-
-def _quietly(_done: int, _total: int) -> None:
-    """Show nothing."""
 
 
 def _record(store: LocalStore, folder: Path, layout: str, written: Written) -> dict[str, object]:

@@ -54,6 +54,8 @@ def import_(
     that another needs, and with --trust each signed. What stays is kept by roots, one for each
     path that no other of them needs.
     """
+    from deploy.bundle.receive import Progress
+    from sealift.bundle_view import watching
     from store.cache_folder import CacheFolder
     from store.cache_read import fetch, look_up, outermost, told
 
@@ -71,7 +73,8 @@ def import_(
         there = store.closure(store.valid(paths))
         tops = outermost([*there, *(entry.info for entry in new)])
         roots = _roots(tops, root)
-        taken = fetch(store, new, cache, _quietly)
+        with watching("unpacked", quiet=as_json) as draw:
+            taken = fetch(store, new, cache, lambda *far: draw(Progress(*far)))
         for name, path in roots.items():
             store.add_root(name, path)
     if as_json:
@@ -117,10 +120,6 @@ def _roots(tops: Sequence[StorePath], root: str | None) -> dict[str, StorePath]:
 
 def _word(name: str) -> str:
     return name.replace("?", "_")
-
-
-def _quietly(_done: int, _total: int) -> None:
-    """Show nothing."""
 
 
 def _record(folder: Path, taken: Taken, roots: dict[str, StorePath]) -> dict[str, object]:
