@@ -33,6 +33,8 @@ AWAY: Mapping[str, str] = {
     "inventory": SENDS,
     "trust": SENDS,
     "key": SENDS,
+    "bundle": BUILDS,
+    "inspect": SENDS,
     "receive": SENDS,
     "verify": SENDS,
     "repair-request": SENDS,

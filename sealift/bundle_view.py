@@ -6,7 +6,7 @@ import datetime as dt
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 
     from builders.settings import Settings
     from deploy.bundle.manifest import BundleManifest
-    from deploy.bundle.receive import Progress
     from deploy.signing import Signer
 
 MEGABYTE = 1_000_000
 _OFTEN = 0.2
 """Seconds between two looks of the line that says how far it is."""
+
+
+class Progress(Protocol):
+    """How far something is, in bytes of files."""
+
+    @property
+    def done(self) -> int:
+        """Return what is behind it."""
+
+    @property
+    def total(self) -> int:
+        """Return what it will be in the end."""
 
 
 class Checked:

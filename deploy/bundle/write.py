@@ -71,11 +71,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is: bytes of files read, of all files, and bytes written."""
+    """How far it is: bytes of files that are written, and of all files."""
 
     done: int
     total: int
-    written: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def write(
         for frame in frames(draft.plans, draft.files, threads=threads):
             parts.add(frame)
             done += frame.raw
-            observe(Progress(done, total, parts.size))
+            observe(Progress(done, total))
         manifest = replace(draft.manifest, parts=parts.ends, groups=tuple(parts.groups))
         stored = dump(manifest)
         files = parts.finish(stored, _sealed(sign(stored)))

@@ -1,0 +1,243 @@
+"""`sealift bundle`: put the release, or what a site lacks of it, into one signed file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealift.options import as_json
+from sealift.shown import say
+from sealift.sizes import Size
+from store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builders.settings import Settings
+    from deploy.bundle.base import Delta
+    from deploy.bundle.issued import Issue
+    from deploy.bundle.write import Label, Written
+    from deploy.receipt import Receipt
+    from deploy.release import Release
+    from sealift.site import Location, Site
+    from store.path import StorePath
+
+
+@click.command()
+@click.option(
+    "--output",
+    "-o",
+    "out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it here; in parts to FILE.001, FILE.002, and so on.",
+)
+@click.option(
+    "--since",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="RECEIPT",
+    help="Carry only what the site lacks that this receipt tells of.",
+)
+@click.option(
+    "--split", type=Size(), help="In parts smaller than this: 4GiB for a file system of sticks."
+)
+@click.option(
+    "--sign-key",
+    "sign_keys",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="KEY",
+    help="Sign with this key, not the site's; may be given for each signer.",
+)
+@click.option("--number", type=click.IntRange(min=1), help="Its number, above all before.")
+@click.option("--site", "name", metavar="NAME", help="For another site than the settings name.")
+@click.option("--release", metavar="NAME|PATH", help="Another than the newest that was built.")
+@click.option("--force", is_flag=True, help="Replace a bundle that lies there.")
+@as_json
+@click.pass_obj
+def bundle(
+    location: Location,
+    /,
+    out: Path,
+    *,
+    since: Path | None,
+    split: int | None,
+    sign_keys: Sequence[Path],
+    number: int | None,
+    name: str | None,
+    release: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the built release, with all that it needs, to one signed file to be carried across.
+
+    The same release gives the same file. At the site: `sealift receive FILE`, then `sealift
+    deploy`. With --since and a receipt of the site it holds only what is missing there, of small
+    files only what changed.
+    """
+    from deploy.bundle import issued, records
+    from deploy.bundle.write import write
+    from deploy.signing import RELEASE
+    from sealift import fleet
+    from sealift.bundle_view import watching
+    from sealift.signing import signer
+
+    with location.open() as site:
+        meant = fleet.release(site, release)
+        top = site.store.parse(meant.path)
+        to = name or site_name(site.settings)
+        sign = signer(site.settings, sign_keys, RELEASE)
+        receipt = None if since is None else _receipt(site, since, to)
+        content = _content(site, top, receipt, to)
+        documents, trust = _documents(site, top, content), _trust(site.settings)
+        made_of = issued.contents(
+            str(top), receipt and receipt.digest, _hashes(documents), _hashes(trust), split
+        )
+        _warn(site, meant, release)
+        var_dir = site.store.var_dir
+        with issued.opened(var_dir, to) as numbers, watching("written", quiet=as_json) as observe:
+            issue = numbers.issue(str(top), made_of, number=number, now=time.time())
+            label = _label(site, meant, to, release, issue)
+            written = write(
+                site.store,
+                content,
+                out,
+                label=label,
+                sign=sign,
+                split=split,
+                documents=documents,
+                trust=trust,
+                observe=observe,
+                force=force,
+            )
+            records.keep(var_dir, to, issue.number, written.stored)
+    _show(written, as_json=as_json)
+
+
+def site_name(settings: Settings) -> str:
+    """Return what bundles call the site.
+
+    Raises:
+        InputError: the settings do not say.
+    """
+    if settings.site is None:
+        raise InputError(
+            "the settings do not say for which site this is",
+            where=str(settings.file),
+            hint="site: NAME, as there; or here and now: --site NAME",
+        )
+    return settings.site
+
+
+def _receipt(site: Site, file: Path, name: str) -> Receipt:
+    """Read a receipt, and see that it is of this site and signed by it."""
+    from deploy.bundle.base import check_receipt
+    from deploy.receipt import load
+    from deploy.signing import RECEIPT, verify
+    from sealift.signing import policy
+
+    wanted = policy(site.settings, namespace=RECEIPT)
+    found = load(file, lambda data, signatures: verify(data, signatures, wanted))
+    check_receipt(found, site=name, store_dir=str(site.store.store_dir))
+    return found
+
+
+def _content(site: Site, top: StorePath, receipt: Receipt | None, name: str) -> Delta:
+    from deploy.bundle import records
+    from deploy.bundle.base import delta, whole
+
+    if receipt is None:
+        return whole(site.store, top)
+    return delta(site.store, top, receipt, records.manifests(site.store.var_dir, name))
+
+
+def _documents(site: Site, top: StorePath, content: Delta) -> Mapping[str, bytes]:
+    """Return the bill of materials, and how what is carried was built, as far as that is known."""
+    from builders.provenance import load
+    from deploy.bill import FILE
+
+    found = {}
+    bill = site.store.real(top) / FILE
+    if bill.is_file():
+        found["sbom"] = bill.read_bytes()
+    paths = (each.path(str(site.store.store_dir)) for each in content.manifests)
+    records = [said for path in paths if (said := load(site.store, path))]
+    if records:
+        found["provenance"] = json.dumps(records, sort_keys=True, separators=(",", ":")).encode()
+    return found
+
+
+def _trust(settings: Settings) -> Mapping[str, bytes]:
+    """Return whose signatures count here: a bundle tells the site, which may come to agree."""
+    files = {"signers": settings.signing.signers, "revoked": settings.signing.revoked}
+    return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+
+
+def _hashes(documents: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in documents.items()}
+
+
+def _label(site: Site, meant: Release, to: str, named: str | None, issue: Issue) -> Label:
+    from deploy.bundle.write import Label
+
+    # A path has no name of its own: at the site it takes the place of the release.
+    root = named if named is not None and named in site.recipes else site.release()
+    said = {
+        "name": root,
+        "revision": "" if meant.systemd is None else meant.systemd.revision,
+        "services": " ".join(sorted(meant.services)),
+        "frontends": " ".join(sorted(meant.frontends)),
+    }
+    return Label(
+        site=to,
+        number=issue.number,
+        created=issue.created,
+        top=site.store.parse(meant.path),
+        root=root,
+        release={key: value for key, value in said.items() if value},
+    )
+
+
+def _warn(site: Site, meant: Release, named: str | None) -> None:
+    """Say what was built after the newest release, which is taken where none is named."""
+    from sealift import fleet
+
+    newer = fleet.behind(site, meant) if named is None else ()
+    if newer:
+        hint = f"to take them along: sealift build {site.release()}"
+        say(f"newer than the release: {', '.join(newer)}; {hint}", err=True)
+
+
+def _show(written: Written, *, as_json: bool) -> None:
+    from sealift.bundle_view import amount
+
+    manifest, base = written.manifest, written.manifest.base
+    if as_json:
+        record = {
+            "site": manifest.site,
+            "number": manifest.number,
+            "created": manifest.created,
+            "top": str(manifest.top),
+            "digest": manifest.digest,
+            "base": base and base.receipt,
+            "paths": len(manifest.paths),
+            "files": len(manifest.blobs),
+            "patches": len(manifest.patches),
+            "raw": written.raw,
+            "size": written.size,
+            "parts": [str(file) for file in written.files],
+        }
+        click.echo(json.dumps(record))
+        return
+    kind = "bundle" if base is None else "delta"
+    held = f"{len(manifest.paths)} paths, {len(manifest.blobs) + len(manifest.patches)} files"
+    size = f"{amount(written.raw)} as {amount(written.size)}"
+    say(f"{kind} {manifest.number} for {manifest.site}: {held}, {size}", err=True)
+    for file in written.files:
+        click.echo(file)
