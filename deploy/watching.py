@@ -63,14 +63,13 @@ mount -t tmpfs -o mode=700,size=1m sealift-proof {RUN}
 mkdir {RUN}/empty
 : > {RUN}/nothing
 : > "{RUN}/$token"
-with={RUN}/empty
+with={RUN}/empty is=-d
 for each; do
   case $each in
-    --) with={RUN}/nothing; continue ;;
+    --) with={RUN}/nothing is=-f; continue ;;
     '~'*) each=${{HOME:-/root}}${{each#?}} ;;
   esac
-  if [ "$with" = {RUN}/empty ] && [ -d "$each" ] || [ "$with" != {RUN}/empty ] && [ -f "$each" ]
-  then
+  if [ "$is" "$each" ]; then
     mount --bind "$with" "$each"
     echo "$each"
   fi
