@@ -236,8 +236,10 @@ class Schedule:
 
     def _report_cached(self, keys: Sequence[str]) -> None:
         for key in keys:
+            path = self._resolver.paths[key]
             self.tally.cached.append(key)
-            self._tell(EventKind.CACHED, key, path=self._resolver.paths[key])
+            # Shared caches tell of paths that nothing here needs.
+            self._tell(EventKind.CACHED, key, path=path if self._shop.store.present(path) else None)
 
     def _report_unplanned(self) -> None:
         for key, error in self._plan.failed.items():

@@ -23,6 +23,7 @@ AWAY: Mapping[str, str] = {
     "capture": BUILDS,
     "lock": BUILDS,
     "build": BUILDS,
+    "push-cache": BUILDS,
     "log": BUILDS,
     "path-info": BUILDS,
     "why-depends": BUILDS,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 _SHOWN = 12
+_STYLES = {EventKind.FAILED: "red", EventKind.CACHE_FAULT: "yellow"}
 
 
 class Drawing(Protocol):
@@ -143,6 +144,11 @@ def _line(event: Event) -> str | None:
             return f"identical {event.shown:<40} {event.seconds:6.1f} s"
         case EventKind.FAILED:
             return f"failed    {event.shown:<40} {quote(event.detail)}"
+        case EventKind.TAKEN:
+            said = f"{event.total} paths, {event.size / MEGABYTE:.1f} MB"
+            return f"taken     {event.name:<40} {said}"
+        case EventKind.CACHE_FAULT:
+            return f"no cache  {event.name:<40} {quote(event.detail)}"
         case EventKind.SKIPPED:
             return f"skipped   {event.shown:<40} {event.detail} failed"
     return None
@@ -184,8 +190,7 @@ class Live:
         self._tally.count(event)
         line = _line(event)
         if line is not None:
-            style = "red" if event.kind is EventKind.FAILED else "green"
-            self._console.print(line, style=style, markup=False)
+            self._console.print(line, style=_STYLES.get(event.kind, "green"), markup=False)
 
     def _draw(self) -> RenderableType:
         from rich.table import Table

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     type=click.Choice(["on", "off"]),
     help="How builds are kept apart from this machine; off must be asked for.",
 )
+@click.option(
+    "--substitutes/--no-substitutes",
+    default=True,
+    help="Whether to ask the shared caches that the settings name, before anything is built.",
+)
 @as_json
 @click.pass_obj
 def build(
@@ -42,6 +47,7 @@ def build(
     check: bool,
     fetch_only: bool,
     sandbox: str | None,
+    substitutes: bool,
     as_json: bool,
 ) -> int:
     """Build recipes, and all that they need, into the store."""
@@ -58,6 +64,7 @@ def build(
             as_json=as_json,
             fetch_only=fetch_only,
             sandbox=sandbox or site.settings.sandbox,
+            substitutes=substitutes,
             options={"jobs": jobs, "keep_going": keep_going, "check": check, "dry_run": dry_run},
         )
         if dry_run:
@@ -85,11 +92,13 @@ def _realise(
     as_json: bool,
     fetch_only: bool,
     sandbox: str,
+    substitutes: bool,
     options: dict[str, Any],
 ) -> Result:
     from builders.plan import fetches
     from builders.realise import realise
     from builders.sandbox import SandboxMode
+    from sealift.caches import caches
     from sealift.progress import drawing
 
     plan = site.plan(wanted, keep_going=options["keep_going"])
@@ -102,6 +111,7 @@ def _realise(
             site.store,
             sandbox_mode=mode,
             observe=drawn.observe,
+            caches=caches(site.settings) if substitutes else (),
             **options,
         )
 
@@ -130,6 +140,8 @@ def _keep(
         bills = [path for key, path in result.outputs.items() if key.endswith(BILL)]
         evaluation.remember(site, wanted, shown, beside=bills)
     done = f"{len(result.built)} built, {len(result.fetched)} fetched"
+    if result.taken:
+        done += f", {len(result.taken)} from shared caches"
     if result.checked:
         done = f"{len(result.checked)} built again and identical"
     _show(shown, wanted, as_json=as_json, note=done)

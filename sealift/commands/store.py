@@ -186,8 +186,10 @@ def _prune(site: Site, keep: int) -> None:
 def needed_to_build(site: Site) -> Collection[StorePath]:
     """Return every output that the recipes, as they stand, have in the store."""
     from builders.resolve import Resolver
+    from sealift.caches import remembered
 
-    resolver = Resolver(site.plan(()), str(site.store.store_dir), site.store.realisations)
+    plan = site.plan(())
+    resolver = Resolver(plan, str(site.store.store_dir), remembered(site, plan))
     resolver.advance()
     return resolver.paths.values()
 
