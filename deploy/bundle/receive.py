@@ -13,6 +13,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from deploy.bundle import numbers
@@ -184,7 +185,7 @@ class _Receiver:
             raise _damaged(agenda.damaged, todo)
         if agenda.waiting:
             raise missing(agenda.waiting, len(self._manifest.parts))
-        return agenda.ready
+        return agenda.ready()
 
     def _file(self, sha256: str) -> bytes:
         """Return a file that no path has, and that was shared all the same."""
@@ -216,7 +217,7 @@ class Agenda:
         self._total = todo.size
         self._written = 0
         self.damaged: list[Damaged] = []
-        self.ready: list[Ready] = []
+        self._ready: dict[int, Ready] = {}
         self.waiting: set[int] = set()
         """Parts without which not all can be done."""
         self._groups: deque[Task] = deque()
@@ -235,6 +236,10 @@ class Agenda:
         """Whether it is worth a second worker."""
         return len(self._groups) + len(self._trees) > FEW
 
+    def ready(self) -> list[Ready]:
+        """Return the trees in the order of the bundle: references before referrers."""
+        return [ready for _, ready in sorted(self._ready.items(), key=itemgetter(0))]
+
     def following(self) -> Task | None:
         """Return what can be done now, if there is anything."""
         if self._trees and not self.damaged and not self.waiting:
@@ -248,7 +253,7 @@ class Agenda:
                 self.damaged.append(result)
                 return 0
             case Built():
-                self.ready.append(result.ready)
+                self._ready[result.number] = result.ready
                 return 0
             case Filled(group, size):
                 self._filled(group)
