@@ -19,7 +19,7 @@ from deploy.openssh import ssh_keygen
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from deploy.command import Answer
@@ -55,6 +55,12 @@ class SignatureError(IntegrityError):
     """Bytes that nobody signed whom this site trusts."""
 
     slug = "bad-signature"
+
+
+class OldOpenSshError(HeadError):
+    """An ssh-keygen that knows no signatures."""
+
+    slug = "old-openssh"
 
 
 class SigningError(HeadError):
@@ -108,7 +114,7 @@ def sign(data: bytes, key: Path, *, namespace: str) -> bytes:
         SigningError: that key cannot sign now.
     """
     argv = (ssh_keygen(), "-Y", "sign", "-f", str(key.absolute()), "-n", namespace)
-    done = ask(argv, input=data, env=environment(), timeout=SIGN_SECONDS)
+    done = _run(argv, data, environment(), SIGN_SECONDS)
     if done.status != 0 or sshsig.parse(done.stdout) is None:
         raise SigningError(
             f"nothing was signed: {words(done)}", where=str(key), hint=_cure(key, done)
@@ -321,8 +327,31 @@ def _path(descriptor: int) -> str:
 
 def _keygen(argv: Sequence[str], data: bytes, descriptors: Sequence[int]) -> Answer:
     env = {"TZ": "UTC", "LC_ALL": "C"}
-    argv = (ssh_keygen(), *argv)
-    return ask(argv, input=data, env=env, timeout=VERIFY_SECONDS, descriptors=descriptors)
+    return _run((ssh_keygen(), *argv), data, env, VERIFY_SECONDS, descriptors)
+
+
+def _run(
+    argv: Sequence[str],
+    data: bytes,
+    env: Mapping[str, str],
+    timeout: float,
+    descriptors: Sequence[int] = (),
+) -> Answer:
+    """Run ssh-keygen.
+
+    Raises:
+        OldOpenSshError: it does not know what is asked of it.
+    """
+    done = ask(argv, input=data, env=env, timeout=timeout, descriptors=descriptors)
+    if done.status != 0 and "unknown option" in done.stderr:
+        raise OldOpenSshError(
+            "this ssh-keygen knows no signatures",
+            where=argv[0],
+            expected="OpenSSH 8.9 or later",
+            hint="install a later openssh-client, or take the one-file sealift to a machine that "
+            "has none",
+        )
+    return done
 
 
 def words(done: Answer) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy import signing
+from deploy.public_key import PublicKey
 from deploy.signing import PROOF, RECEIPT, SignatureError, Signer, SigningError, sign, verify
 from store.errors import InputError
 from tests.deploy.signing_keys import Trusted, agent, trusted
@@ -33,6 +37,28 @@ def refusal(site: Trusted, signatures: list[bytes], data: bytes = DATA, **policy
     return f"{raised.value.reason}: {raised.value.got}"
 
 
+def field(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data
+
+
+def token_signature(data: bytes, namespace: str) -> tuple[PublicKey, bytes]:
+    """Sign as a token does (PROTOCOL.u2f, PROTOCOL.sshsig): it says that it was touched."""
+    kind, application = b"sk-ssh-ed25519@openssh.com", b"ssh:"
+    private = Ed25519PrivateKey.generate()
+    blob = field(kind) + field(private.public_key().public_bytes_raw()) + field(application)
+    about = field(namespace.encode()) + field(b"") + field(b"sha512")
+    message = b"SSHSIG" + about + field(hashlib.sha512(data).digest())
+    touched = b"\x01" + (7).to_bytes(4)
+    told = hashlib.sha256(application).digest() + touched + hashlib.sha256(message).digest()
+    signature = field(kind) + field(private.sign(told)) + touched
+    whole = b"SSHSIG" + (1).to_bytes(4) + field(blob) + about + field(signature)
+    text = base64.b64encode(whole).decode()
+    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    armour = ("-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", "")
+    key = PublicKey(kind.decode(), base64.b64encode(blob).decode())
+    return key, "\n".join(armour).encode()
+
+
 class TestGood:
     @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
     def test_each_kind_of_key(self, site: Trusted, kind: str) -> None:
@@ -42,6 +68,14 @@ class TestGood:
         assert signer == Signer(
             "release@builder.example", signing.public(site.key(kind)).fingerprint
         )
+
+    def test_a_key_on_a_token(self, site: Trusted) -> None:
+        """What a FIDO token gives, computed here; ssh-keygen takes it for one."""
+        public, signature = token_signature(DATA, signing.RELEASE)
+        assert public.on_token
+        site.allow(f"alice {public}")
+        assert verify(DATA, [signature], site.policy) == (Signer("alice", public.fingerprint),)
+        assert "over other contents" in refusal(site, [signature], DATA + b"x")
 
     def test_of_nothing_and_of_much(self, site: Trusted) -> None:
         for data in (b"", b"x" * (20 << 20)):
@@ -214,6 +248,36 @@ class TestFiles:
         site.allow("alice valid-before=20200101 =alice", "alice =alice")
         with pytest.raises(InputError):
             verify(DATA, site.sign(DATA, "alice"), site.policy)
+
+
+def test_an_ssh_keygen_that_knows_no_signatures(
+    site: Trusted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signatures = site.sign(DATA, "alice")
+    old = tmp_path / "bin" / "ssh-keygen"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'ssh-keygen: unknown option -- Y' >&2\nexit 1\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")
+    for call in (
+        lambda: sign(DATA, site.key("alice"), namespace=signing.RELEASE),
+        lambda: verify(DATA, signatures, site.policy),
+    ):
+        with pytest.raises(signing.OldOpenSshError):
+            call()
+
+
+def test_one_that_says_yes_to_something_else(
+    site: Trusted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A status of zero alone is not believed: it must name whom and what it was asked for."""
+    signatures = site.sign(DATA, "alice")
+    odd = tmp_path / "bin" / "ssh-keygen"
+    odd.parent.mkdir()
+    odd.write_text("#!/bin/sh\necho 'Good \"other\" signature for alice with ED25519 key x'\n")
+    odd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{odd.parent}:/usr/bin:/bin")
+    assert "is not good" in refusal(site, signatures)
 
 
 class TestSign:
