@@ -58,6 +58,11 @@ if TYPE_CHECKING:
 @click.option("--number", type=click.IntRange(min=1), help="Its number, above all before.")
 @click.option("--site", "name", metavar="NAME", help="For another site than the settings name.")
 @click.option("--release", metavar="NAME|PATH", help="Another than the newest that was built.")
+@click.option(
+    "--with-sealift",
+    is_flag=True,
+    help="Put sealift beside it: one file, for a transfer host that has glibc and nothing else.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that lies there.")
 @as_json
 @click.pass_obj
@@ -72,6 +77,7 @@ def bundle(
     number: int | None,
     name: str | None,
     release: str | None,
+    with_sealift: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -84,7 +90,7 @@ def bundle(
     from deploy.bundle import issued, records
     from deploy.bundle.write import write
     from deploy.signing import RELEASE
-    from sealift import fleet
+    from sealift import alongside, fleet
     from sealift.bundle_view import watching
     from sealift.signing import signer
 
@@ -93,6 +99,8 @@ def bundle(
         top = site.store.parse(meant.path)
         to = name or site_name(site.settings)
         sign = signer(site.settings, sign_keys, RELEASE)
+        program = alongside.one_file(site) if with_sealift else None
+        beside = None if program is None else alongside.check(program, out.parent, force=force)
         receipt = None if since is None else _receipt(site, since, to)
         content = _content(site, top, receipt, to)
         documents, trust = _documents(site, top, content), _trust(site.settings)
@@ -117,7 +125,9 @@ def bundle(
                 force=force,
             )
             records.keep(var_dir, to, issue.number, written.stored)
-    _show(written, as_json=as_json)
+        if program is not None and beside is not None:
+            alongside.lay(program, beside, sign)
+    _show(written, beside, as_json=as_json)
 
 
 def site_name(settings: Settings) -> str:
@@ -214,7 +224,7 @@ def _warn(site: Site, meant: Release, named: str | None) -> None:
         say(f"newer than the release: {', '.join(newer)}; {hint}", err=True)
 
 
-def _show(written: Written, *, as_json: bool) -> None:
+def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
     from sealift.bundle_view import amount
 
     manifest, base = written.manifest, written.manifest.base
@@ -232,6 +242,7 @@ def _show(written: Written, *, as_json: bool) -> None:
             "raw": written.raw,
             "size": written.size,
             "parts": [str(file) for file in written.files],
+            "sealift": beside and str(beside),
         }
         click.echo(json.dumps(record))
         return
@@ -239,5 +250,5 @@ def _show(written: Written, *, as_json: bool) -> None:
     held = f"{len(manifest.paths)} paths, {len(manifest.blobs) + len(manifest.patches)} files"
     size = f"{amount(written.raw)} as {amount(written.size)}"
     say(f"{kind} {manifest.number} for {manifest.site}: {held}, {size}", err=True)
-    for file in written.files:
+    for file in (*written.files, *([beside] if beside else [])):
         click.echo(file)
