@@ -10,6 +10,7 @@ signature `name:<base 64>` (Nix manual, `nix-store --generate-binary-cache-key`)
 from __future__ import annotations
 
 import binascii
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -118,6 +119,22 @@ class SecretKey:
         except BadCacheKeyError as error:
             error.where = str(file)
             raise
+
+    def save(self, file: Path) -> None:
+        """Write the key to a file that only its owner can read; one that is there stays.
+
+        Raises:
+            BadCacheKeyError: the file is there, or cannot be written.
+        """
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = f"the key cannot be written: {error.strerror}"
+            raise BadCacheKeyError(reason, where=str(file)) from error
+        with open(descriptor, "w", encoding="ascii") as out:  # noqa: PTH123 - a descriptor
+            out.write(f"{self.spelled}\n")
+            out.flush()
+            os.fsync(descriptor)
 
     @property
     def public(self) -> PublicKey:

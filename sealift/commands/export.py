@@ -37,6 +37,7 @@ NIX_CACHE = "nix-cache"
     metavar="FILE",
     help="A secret key as `nix-store --generate-binary-cache-key` makes it.",
 )
+@click.option("--new-key", metavar="NAME", help="Make the file of --sign-key first.")
 @as_json
 @click.pass_obj
 def export(
@@ -46,6 +47,7 @@ def export(
     *,
     layout: str,
     sign_key: Path | None,
+    new_key: str | None,
     as_json: bool,
 ) -> None:
     """Write the release, or what is named, with all that it refers to, into a folder.
@@ -58,7 +60,10 @@ def export(
     from store.cache_keys import SecretKey
     from store.cache_write import write
 
+    if new_key is not None:
+        _make_key(new_key, sign_key)
     key = SecretKey.load(sign_key) if sign_key else None
+    public = str(key.public) if key else None
     cache = CacheFolder(folder)
     with location.open() as site:
         tops = [site.path(name) for name in names or (site.release(),)]
@@ -67,14 +72,26 @@ def export(
                 site.store, tops, cache, key=key, observe=lambda *far: draw(Progress(*far))
             )
         if as_json:
-            click.echo(json.dumps(_record(site.store, folder, layout, written)))
+            click.echo(json.dumps(_record(site.store, folder, layout, written, public)))
             return
         for top in tops:
             click.echo(str(site.store.real(top)))
     click.echo(_summary(written), err=True)
+    if public:
+        click.echo(f"signed by {public}", err=True)
 
 
-def _record(store: LocalStore, folder: Path, layout: str, written: Written) -> dict[str, object]:
+def _make_key(name: str, file: Path | None) -> None:
+    from store.cache_keys import SecretKey
+
+    if file is None:
+        raise click.UsageError("--new-key makes the file that --sign-key names.")
+    SecretKey.generate(name).save(file)
+
+
+def _record(
+    store: LocalStore, folder: Path, layout: str, written: Written, public: str | None
+) -> dict[str, object]:
     return {
         "folder": str(folder),
         "format": layout,
@@ -83,6 +100,7 @@ def _record(store: LocalStore, folder: Path, layout: str, written: Written) -> d
         "added": [str(path) for path in written.added],
         "raw": written.raw,
         "compressed": written.compressed,
+        "public_key": public,
     }
 
 

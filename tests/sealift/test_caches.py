@@ -59,6 +59,18 @@ def test_records(folder: Folder, path: str) -> None:
     assert folder.run("path-info", "release").stdout.strip() == path
 
 
+def test_a_key_is_made_where_there_is_none(folder: Folder, path: str) -> None:
+    words = ("export", "cache", path, "--new-key", "site-1")
+    assert folder.run(*words).returncode == 2
+    done = folder.run(*words, "--sign-key", "secret")
+    assert done.returncode == 0, done.stderr
+    public = done.stderr.rpartition("signed by ")[2].strip()
+    assert public == str(SecretKey.load(folder.root / "secret").public)
+    assert folder.run(*words, "--sign-key", "secret").returncode == 2
+    emptied(folder)
+    assert folder.run("import", "cache", "--trust", public).returncode == 0
+
+
 def test_signatures_are_asked_for(folder: Folder, path: str, tmp_path: Path) -> None:
     key, other = SecretKey.generate("site-1"), SecretKey.generate("site-2")
     (tmp_path / "secret").write_text(key.spelled)

@@ -10,7 +10,7 @@ import lzma
 import tracemalloc
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pytest
 import zstandard
@@ -553,6 +553,74 @@ def test_one_bad_path_of_many_registers_none(ends: Ends) -> None:
     url = entry(ends.cache, ends.infos[0].path, ends.store.store_dir).url
     ends.cache.files[url] = ends.cache.files[url][:-1]
     refused(ends)
+
+
+class CutError(Error):
+    """The place is no longer reached."""
+
+
+class Cut(Memory):
+    """A cache that is cut off after so many questions."""
+
+    def __init__(self, files: dict[str, bytes], left: int) -> None:
+        super().__init__(files)
+        self.left = left
+
+    def _ask(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise CutError("cut off")
+
+    def get(self, name: str, /) -> BinaryIO | None:
+        self._ask()
+        return super().get(name)
+
+    def put(self, name: str, source: BinaryIO, /) -> None:
+        self._ask()
+        super().put(name, source)
+
+    def exists(self, name: str, /) -> bool:
+        self._ask()
+        return super().exists(name)
+
+
+def test_wherever_writing_is_cut_off_what_is_told_of_is_there(store: LocalStore) -> None:
+    infos, whole = three(store), Memory()
+    filled(store, infos, whole, KEY)
+    cuts = 0
+    for left in range(1000):
+        cache = Cut({}, left)
+        try:
+            filled(store, infos, cache, KEY)
+        except CutError:
+            cuts += 1
+        names = {info.path: narinfo_name(info.path) for info in infos}
+        for info in infos:
+            if names[info.path] in cache.files:
+                assert entry(cache, info.path, store.store_dir).url in cache.files
+                assert all(names[each] in cache.files for each in info.references)
+        finished = Memory(cache.files)
+        filled(store, infos, finished, KEY)
+        assert finished.files == whole.files
+        if cache.left >= 0:
+            break
+    assert cuts > 10
+
+
+def test_wherever_reading_is_cut_off_nothing_is_registered(ends: Ends) -> None:
+    cuts = 0
+    for left in range(1000):
+        cut = Cut(ends.cache.files, left)
+        try:
+            taken(Ends(cut, *ends[1:]))
+        except CutError:
+            cuts += 1
+            assert ends.store.paths() == []
+        else:
+            break
+    assert cuts > 5
+    assert ends.store.verify().clean
+    assert len(ends.store.paths()) == 3
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

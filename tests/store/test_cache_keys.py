@@ -33,7 +33,11 @@ def test_keys_agree_with_the_standard() -> None:
 def test_keys_read_back_as_they_were_written(tmp_path: Path) -> None:
     key = SecretKey.generate("site-1")
     file = tmp_path / "key"
-    file.write_text(f"{key.spelled}\n")
+    key.save(file)
+    assert SecretKey.load(file) == key
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BadCacheKeyError, match="cannot be written"):
+        SecretKey.generate("site-1").save(file)
     assert SecretKey.load(file) == key
     assert PublicKey.parse(str(key.public)) == key.public
     assert key.public.verifies(key.sign(b"text"), b"text")
