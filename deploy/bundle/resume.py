@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from deploy.bundle.base import require
 from deploy.bundle.unpack import Slice
 from deploy.errors import ClosureIncompleteError
+from store import manifest as lists
 from store.blobs import Blobs
 from store.database import DiskFullError
 from store.errors import InputError
@@ -132,9 +133,15 @@ def _variants(
             if isinstance(row, File) and row.size:
                 found.setdefault(row.sha256, {}).setdefault(row.executable, row)
     for sha256 in extra:
-        file = File(b"", manifest.blobs[sha256].size, sha256, executable=False)
+        file = File(b"", _size(manifest, sha256), sha256, executable=False)
         found.setdefault(sha256, {}).setdefault(False, file)
     return found
+
+
+def _size(manifest: BundleManifest, sha256: str) -> int:
+    """Return the bytes of a file that is told of, be it carried whole, in part, or not at all."""
+    carried = manifest.blobs.get(sha256) or manifest.patches.get(sha256)
+    return lists.blobs(manifest.paths)[sha256].size if carried is None else carried.size
 
 
 def _missing(
