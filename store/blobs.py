@@ -150,7 +150,7 @@ class Blobs:
     def _spare(self, file: File) -> Iterator[int]:
         """Write a file under a name of our own; it gets the real one if the block succeeds."""
         self._count += 1
-        spare = b"%b-%d" % (self._prefix, self._count)
+        spare = b"%b-%d-%d" % (self._prefix, os.getpid(), self._count)  # forks share the prefix
         mode = PROGRAM if file.executable else FILE
         descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
