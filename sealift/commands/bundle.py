@@ -105,7 +105,7 @@ def bundle(
         content = _content(site, top, receipt, to)
         documents, trust = _documents(site, top, content), _trust(site.settings)
         made_of = issued.contents(
-            str(top), receipt and receipt.digest, _hashes(documents), _hashes(trust), split
+            str(top), receipt and receipt.digest, _hashes(documents), _hashes(trust)
         )
         _warn(site, meant, release)
         var_dir = site.store.var_dir

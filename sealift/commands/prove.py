@@ -20,7 +20,7 @@ from sealift.shown import say
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from builders.settings import Settings
     from deploy.host import Host
@@ -101,11 +101,13 @@ def prove_offline(
     """
     from deploy.offline import prove
     from deploy.proof import dump
+    from deploy.signing import PROOF
+    from sealift.signing import signer
 
     _check_root()
     with location.open() as site:
         settings, hosts = site.settings, _heads(location, host)
-    key = None if unsigned else _key(settings, sign_key)
+    sign = None if unsigned else signer(settings, [sign_key] if sign_key else [], PROOF)
     names = ",".join(each.name for each in hosts)
     _agree(names, yes=yes)
     steps = _steps(files, names, wait)
@@ -116,7 +118,7 @@ def prove_offline(
     proof = replace(proof, about=_about(location, settings, files))
     data = dump(proof)
     file = output or Path(time.strftime("proof-%Y%m%dT%H%M%SZ.json", time.gmtime(proof.began)))
-    _write(file, data, key)
+    _write(file, data, sign)
     if as_json:
         click.echo(data.decode(), nl=False)
     else:
@@ -144,25 +146,6 @@ def _heads(location: Location, wanted: str | None) -> tuple[Host, ...]:
     if hosts is None:
         raise InputError("this is proved of heads that are reached by SSH", hint="--host HOSTS")
     return hosts
-
-
-def _key(settings: Settings, named: Path | None) -> Path:
-    """Return the key to sign with, which must be there before anything is done.
-
-    Raises:
-        InputError: it is not.
-    """
-    from deploy import signing
-
-    key = named or settings.signing.key
-    try:
-        signing.public(key)
-    except InputError as error:
-        hint = "make one: sealift key init; or leave the record as it is: --unsigned"
-        raise InputError(
-            "there is no key to sign the proof with", where=str(key), hint=hint
-        ) from error
-    return key
 
 
 def _agree(names: str, *, yes: bool) -> None:
@@ -284,19 +267,18 @@ def _about(location: Location, settings: Settings, files: Sequence[Path]) -> dic
     }
 
 
-def _write(file: Path, data: bytes, key: Path | None) -> None:
+def _write(file: Path, data: bytes, sign: Callable[[bytes], Sequence[bytes]] | None) -> None:
     """Write the record and its signature.
 
     Raises:
         SigningError: the key cannot sign now; the record is there then.
         InputError: they cannot be written.
     """
-    from deploy import signing
     from sealift.output import write_file
 
     write_file(file, data.decode())
-    if key is not None:
-        armoured = signing.sign(data, key, namespace=signing.PROOF)
+    if sign is not None:
+        armoured = b"".join(sign(data))
         write_file(file.with_name(f"{file.name}.sig"), armoured.decode())
 
 
