@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.bundle.base import Delta
+    from deploy.bundle.receive import Received
     from store.manifest import File
     from store.path import StorePath
     from tests.store.trees import Tree
@@ -221,13 +223,15 @@ def told_by(store: LocalStore) -> Receipt:
     return Receipt("hpc1", place, 1, 1, held.roots, held.infos, (machine,), DIGEST)
 
 
-def carry(source: LocalStore, content: Delta, target: LocalStore, label: Label) -> int:
-    """Write a bundle and receive it; return its size in bytes."""
+def carry(
+    source: LocalStore, content: Delta, target: LocalStore, label: Label, bill: bytes = b""
+) -> Received:
+    """Write a bundle, with a bill of materials, and receive it."""
     file = target.store_dir.parent / f"{label.number}.sealift"
-    write(source, content, file, label=label, sign=lambda _: [SIGNATURE])
+    said = {"sbom": bill} if bill else {}
+    write(source, content, file, label=label, sign=lambda _: [SIGNATURE], documents=said)
     with Bundle.open([file], lambda *_: None) as bundle:
-        receive(target, bundle, lambda _: None)
-    return file.stat().st_size
+        return receive(target, bundle, lambda _: None)
 
 
 def test_there_and_back_and_there_again(tmp_path: Path) -> None:
@@ -241,9 +245,25 @@ def test_there_and_back_and_there_again(tmp_path: Path) -> None:
         small = carry(source, content, target, second)
         assert target.closure([made.second])
         assert target.verify().clean
-        assert small < large
+        assert small.files < large.files
         released = b"".join(p.read_bytes() for p in target.real(made.second).glob("copy.py"))
         assert released == AFTER
+
+
+def test_documents_are_found_however_they_are_carried(tmp_path: Path) -> None:
+    """The bill of materials is a file of the release, and may come as what differs, or not."""
+    made = platform(tmp_path.resolve() / "site")
+    with made.source as source, LocalStore.open(made.place) as target:
+        carry(source, whole(source, made.first), target, Label("hpc1", 1, 1, made.first))
+        content = delta(source, made.second, told_by(target))
+        (changed,) = (of for of in content.manifests if of.name.endswith(".json"))
+        bill = source.real(changed.path(str(source.store_dir))).read_bytes()
+        assert hashlib.sha256(bill).hexdigest() in content.patched
+        label = Label("hpc1", 2, 2, made.second)
+        assert carry(source, content, target, label, bill).documents == {"sbom": bill}
+        again = delta(source, made.second, told_by(target))
+        label = Label("hpc1", 3, 3, made.second)
+        assert carry(source, again, target, label, bill).documents == {"sbom": bill}
 
 
 def test_a_delta_without_its_base_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
