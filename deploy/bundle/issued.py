@@ -57,10 +57,13 @@ class Issued:
         """The highest number that was given out, or 0."""
         return max((each.number for each in self._issues), default=0)
 
-    def issue(self, top: str, contents: str, *, number: int | None, now: float) -> Issue:
+    def issue(
+        self, top: str, contents: str, *, number: int | None, now: float, received: int = 0
+    ) -> Issue:
         """Return the number of these contents, a new one if they are; that is written down.
 
-        `number` is the one that it shall have.
+        `number` is the one that it shall have, `received` the last one that the site told of:
+        this record may be younger than the site's.
 
         Raises:
             InputError: that one is too low.
@@ -70,12 +73,13 @@ class Issued:
         # Something newer may have come since: to a site that has that, the old one is too old.
         if found is not None and (found.number == self.highest or number is not None):
             return found
-        wanted = self.highest + 1 if number is None else number
-        if wanted <= self.highest:
+        highest = max(self.highest, received)
+        wanted = highest + 1 if number is None else number
+        if wanted <= highest:
             raise InputError(
                 "numbers of bundles only rise",
                 where=self._site,
-                expected=f"a number above {self.highest}",
+                expected=f"a number above {highest}",
                 got=str(number),
                 hint="without --number it is the next one",
             )

@@ -90,7 +90,7 @@ def bundle(
     from deploy.bundle import issued, records
     from deploy.bundle.write import write
     from deploy.signing import RELEASE
-    from sealift import alongside, fleet
+    from sealift import alongside, fleet, receipts
     from sealift.bundle_view import watching
     from sealift.signing import signer
 
@@ -101,7 +101,7 @@ def bundle(
         sign = signer(site.settings, sign_keys, RELEASE)
         program = alongside.one_file(site) if with_sealift else None
         beside = None if program is None else alongside.check(program, out.parent, force=force)
-        receipt = None if since is None else _receipt(site, since, to)
+        receipt = None if since is None else receipts.base(site.settings, since, to)
         content = _content(site, top, receipt, to)
         documents, trust = _documents(site, top, content), _trust(site.settings)
         made_of = issued.contents(
@@ -110,7 +110,9 @@ def bundle(
         _warn(site, meant, release)
         var_dir = site.store.var_dir
         with issued.opened(var_dir, to) as numbers, watching("written", quiet=as_json) as observe:
-            issue = numbers.issue(str(top), made_of, number=number, now=time.time())
+            last = 0 if receipt is None else receipt.number or 0
+            now = time.time()
+            issue = numbers.issue(str(top), made_of, number=number, now=now, received=last)
             label = _label(site, meant, to, release, issue)
             written = write(
                 site.store,
@@ -143,19 +145,6 @@ def site_name(settings: Settings) -> str:
             hint="site: NAME, as there; or here and now: --site NAME",
         )
     return settings.site
-
-
-def _receipt(site: Site, file: Path, name: str) -> Receipt:
-    """Read a receipt, and see that it is of this site and signed by it."""
-    from deploy.bundle.base import check_receipt
-    from deploy.receipt import load
-    from deploy.signing import RECEIPT, verify
-    from sealift.signing import policy
-
-    wanted = policy(site.settings, namespace=RECEIPT)
-    found = load(file, lambda data, signatures: verify(data, signatures, wanted))
-    check_receipt(found, site=name, store_dir=str(site.store.store_dir))
-    return found
 
 
 def _content(site: Site, top: StorePath, receipt: Receipt | None, name: str) -> Delta:
