@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 HERE = "local"
 RELEASE = "release"
 """What a release is called where no recipe of that kind says otherwise."""
+RECEIVED = "received"
+"""The folder beside the store that says what came in bundles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,18 @@ class Site:
 
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
-        """All recipes, by name."""
-        if self.on_head:
+        """All recipes, by name; none on a head, nor where releases are brought in bundles."""
+        if self.on_head or self._is_transfer_host:
             return {}
         from builders.loader import load_recipes
 
         return load_recipes(self.settings.recipes_dir)
+
+    @property
+    def _is_transfer_host(self) -> bool:
+        """Whether bundles were received here, and nobody made or named a folder of recipes."""
+        usual, folder = self.settings.root / "recipes", self.settings.recipes_dir
+        return folder == usual and not folder.exists() and (self.store.var_dir / RECEIVED).is_dir()
 
     @property
     def project(self) -> Project:
