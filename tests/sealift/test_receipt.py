@@ -287,3 +287,11 @@ def test_what_only_a_head_holds_is_no_base(site: Folder) -> None:
         found = held.together(store, "hpc1", None, [told])
     assert found.machines[1].paths == (garbage.path,)
     assert [info.path for info in found.held] == [top]
+
+
+def test_the_agent_of_a_head_tells_what_it_keeps(site: Folder) -> None:
+    done = site.run("agent", "holds", "--json")
+    assert done.returncode == 0, done.stderr
+    with LocalStore.open(site.root / "store") as store:
+        kept = holding.look(store).infos
+    assert holding.paths(json.loads(done.stdout), str(site.root / "store")) == kept
