@@ -144,7 +144,9 @@ def parse_time(text: str, where: str) -> dt.datetime:
     """
     digits = text.removesuffix("Z")
     try:
-        found = dt.datetime.strptime(digits, _FORMATS[len(digits)])  # noqa: DTZ007 - see below
+        # Digits alone: strptime would take other signs for some of them.
+        form = _FORMATS[len(digits) if re.fullmatch("[0-9]+", digits) else 0]
+        found = dt.datetime.strptime(digits, form)  # noqa: DTZ007 - see below
     except (KeyError, ValueError):
         raise InputError(
             f"{text[:40]!r} is no time", where=where, expected="YYYYMMDD[HHMM[SS]][Z]"

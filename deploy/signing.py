@@ -186,9 +186,21 @@ def split(data: bytes) -> tuple[bytes, ...]:
 
 def _load(policy: Policy) -> _Trusted:
     """Read the files of a policy, once: what is decided on is what is handed to ssh-keygen."""
+    if not policy.signers.exists():
+        raise InputError(
+            "nobody is trusted here yet",
+            where=str(policy.signers),
+            hint="sealift key init makes a key; sealift key add IDENTITY FILE.pub trusts one",
+        )
     allowed = signers.parse(read(policy.signers), str(policy.signers))
     if policy.revoked is None:
         return _Trusted(policy, allowed, None)
+    if not policy.revoked.exists():
+        raise InputError(
+            "the list of revoked keys is gone",
+            where=str(policy.revoked),
+            hint="bring it back from the builder; if no key was ever revoked, an empty file will do",
+        )
     revoked = read(policy.revoked)
     signers.parse_revoked(revoked, str(policy.revoked))
     return _Trusted(policy, allowed, revoked)
@@ -203,12 +215,6 @@ def read(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
             return stream.read(signers.LARGEST + 1)
-    except FileNotFoundError:
-        raise InputError(
-            "there is no such file: nobody is trusted here yet",
-            where=str(file),
-            hint="sealift key init makes a key; sealift key add IDENTITY FILE.pub trusts one",
-        ) from None
     except OSError as fault:
         raise InputError(f"it cannot be read: {fault.strerror}", where=str(file)) from fault
 

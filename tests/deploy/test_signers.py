@@ -68,6 +68,7 @@ BAD = {
     "an option twice": f'a namespaces="a",namespaces="b" {KEY}',
     "a time without quotes": f"a valid-before=20300101 {KEY}",
     "a date that is none": f'a valid-before="20301301" {KEY}',
+    "a time with a sign": f'a valid-before="2030-1-1" {KEY}',
     "a time of another length": f'a valid-before="2030010" {KEY}',
     "a pattern of namespaces": f'a namespaces="sealift-*" {KEY}',
     "no namespace": f'a namespaces="" {KEY}',

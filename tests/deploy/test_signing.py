@@ -235,7 +235,7 @@ class TestFiles:
     def test_a_revocation_list_that_is_gone_revokes_everything(self, site: Trusted) -> None:
         assert site.policy.revoked
         site.policy.revoked.unlink()
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="revoked keys is gone"):
             verify(DATA, site.sign(DATA, "alice"), site.policy)
 
     def test_one_that_is_damaged_too(self, site: Trusted) -> None:

@@ -2,104 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builders.settings import load_settings
-from deploy.bundle import numbers
-from deploy.bundle.base import whole
-from deploy.bundle.write import Label, write
-from deploy.signing import RELEASE
-from sealift.signing import signer
-from store.local import LocalStore
 from tests.deploy.sshd import keygen
-from tests.sealift.conftest import Folder
-from tests.store.trees import lay
+from tests.sealift.gap import TRUST, Gap, laid, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-TRUST = ("allowed_signers", "revoked_keys")
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A builder and a site, which take turns with the place of the store; and what crosses."""
-
-    root: Path
-    builder: Folder
-    site: Folder
-
-    @contextmanager
-    def turn(self, whose: Folder) -> Iterator[None]:
-        """Have that side's store where both have theirs."""
-        away, made = whose.root / "made", self.root / "made"
-        away.mkdir(exist_ok=True)
-        away.rename(made)
-        try:
-            yield
-        finally:
-            made.rename(away)
-
-    def bundle(self, number: int, *keys: str) -> Path:
-        """Write a bundle of a small path, with the builder's trust, signed by its keys."""
-        out = self.root / f"bundle-{number}"
-        settings = load_settings(file=self.builder.root / "sealift.yaml")
-        named = [self.builder.root / "keys" / key for key in keys]
-        trust = {
-            name: (self.builder.root / file).read_bytes()
-            for name, file in zip(("signers", "revoked"), TRUST, strict=True)
-        }
-        with self.turn(self.builder), LocalStore.open(self.root / "made" / "store") as store:
-            with store.temporary() as place:
-                lay(place / "tree", {b"app": b"%d" % number})
-                top = store.add(place / "tree", "release", durable=False).path
-            label = Label(site="hpc1", number=number, created=1_766_000_000 + number, top=top)
-            sign = signer(settings, named, RELEASE)
-            write(store, whole(store, top), out, label=label, sign=sign, trust=trust)
-        return out
-
-    def receive(self, bundle: Path, *words: str, status: int = 0) -> str:
-        """Receive it at the site; return what is said."""
-        with self.turn(self.site):
-            return run(self.site, "receive", str(bundle), *words, status=status)
-
-    def trusted(self) -> tuple[str, ...]:
-        """Return the two files of the site."""
-        return tuple((self.site.root / name).read_text() for name in TRUST)
-
-    def changes(self) -> tuple[str, ...]:
-        """Return what the site wrote down of how its trust changed, with the newest bundle."""
-        with self.turn(self.site):
-            return numbers.load(self.root / "made" / "var", "hpc1").arrivals[-1].trust
-
-
-def run(folder: Folder, *words: str, status: int = 0) -> str:
-    done = folder.run(*words)
-    assert done.returncode == status, (done.stdout, done.stderr)
-    return done.stdout + done.stderr
-
-
-def folder(root: Path, store: Path) -> Folder:
-    for name in ("recipes", "sources"):
-        (root / name).mkdir(parents=True)
-    (root / "sealift.yaml").write_text(f"site: hpc1\nstore_dir: {store}\nsources: sources\n")
-    return Folder(root)
 
 
 @pytest.fixture
 def gap(tmp_path: Path) -> Gap:
-    root = tmp_path.resolve()
-    sides = (folder(root / name, root / "made" / "store") for name in ("builder", "site"))
-    made = Gap(root, *sides)
-    run(made.builder, "key", "init", "--identity", "release@builder", "--no-passphrase")
-    public = made.builder.root / "keys" / "signing.pub"
-    run(made.site, "key", "add", "release@builder", str(public), "--yes")
-    return made
+    return laid(tmp_path.resolve())
 
 
 def test_nothing_is_asked_where_nothing_changes(gap: Gap) -> None:
