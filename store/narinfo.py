@@ -85,9 +85,12 @@ class NarInfo:
         return any(key.verifies(each, told) for key in keys for each in self.signatures)
 
     def is_own_address(self) -> bool:
-        """Tell whether hash and references alone make the path: then nothing else can bear it."""
+        """Tell whether hash and references alone make the path: then nothing else can bear it.
+
+        A path that refers to itself cannot be made so.
+        """
         info = self.info
-        return info.path not in info.references and info.path == fixed_path(
+        return info.path == fixed_path(
             store_dir=self.store_dir,
             name=info.path.name,
             nar_sha256=bytes.fromhex(info.nar_sha256),
@@ -213,8 +216,6 @@ def _path(text: str, store_dir: str) -> StorePath:
 
 def _references(text: str) -> tuple[StorePath, ...]:
     found = [StorePath.parse(each) for each in text.split(" ")] if text else []
-    if len(set(found)) != len(found):
-        raise InputError("it has a reference twice")
     return tuple(sorted(found))
 
 

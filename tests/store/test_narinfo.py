@@ -120,6 +120,7 @@ BAD: dict[str, Callable[[str], str]] = {
     "a reference that leads out": lambda text: text.replace(f": {LIB}", ": ../../etc"),
     "a reference with its folder": lambda text: text.replace(f": {LIB}", f": {STORE}/{LIB}"),
     "a path in another store": lambda text: text.replace(STORE, "/nix/store"),
+    "a path in another store, spelled as long": lambda text: text.replace(STORE, "/opt/sitf/store"),
     "a path below another": lambda text: text.replace(f"{STORE}/", f"{STORE}/x/"),
     "a path that leads out": lambda text: text.replace("-app-1.0", "-../app-1.0"),
     "a path without a digest": lambda text: text.replace("StorePath: ", "StorePath: /"),
