@@ -28,7 +28,7 @@ from deploy.bundle.format import (
 )
 from store import manifest as lists
 from store.errors import Error
-from store.frames import PATCH_LIMIT, compress, decompress
+from store.frames import PATCH_LIMIT, FrameError, compress, decompress
 from store.manifest import Manifest, blobs
 from store.nar import Limits
 from store.path import StorePath
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 LARGEST_TEXT: Final = 256 * 1024 * 1024
 """Bytes of the JSON."""
-MOST_VALUES: Final = 8_000_000
+MOST_VALUES: Final = 2_000_000
 """Commas in the JSON: each value costs the reader some hundred bytes of memory."""
 MOST_PATHS: Final = 20_000
 MOST_BLOBS: Final = 200_000
@@ -250,7 +250,10 @@ def _text(data: bytes) -> bytes:
         raise _bad(str(error)) from error
     if not 0 < size <= LARGEST_TEXT:
         raise _bad(f"{size:,} bytes of text")
-    text = decompress(data, size)
+    try:
+        text = decompress(data, size)
+    except FrameError as error:
+        raise _bad(error.reason) from error
     if text.count(b",") > MOST_VALUES or text.count(b"[") > MOST_VALUES:
         raise _bad("more values than a bundle can have")
     return text

@@ -1,0 +1,174 @@
+"""`sealift bundle` and `sealift inspect` as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from deploy.bundle.part import Part
+from store.local import LocalStore
+from tests.deploy.bundles import put
+from tests.deploy.sshd import keygen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from store.path import StorePath
+    from tests.sealift.conftest import Folder
+
+BILL = b'{"bomFormat":"CycloneDX","components":[]}\n'
+INIT = ("key", "init", "--identity", "release@builder", "--no-passphrase", "--for", "release")
+RECEIPTS = ("--for", "receipt")
+
+
+def release(folder: Folder, line: bytes = b"one") -> StorePath:
+    """Put a release of nothing into the site's store."""
+    said = {"format": 1, "services": {}, "frontends": {}}
+    with LocalStore.open(folder.root / "store") as store:
+        library = put(store, "library", {b"l.py": b"l" * 5000})
+        tree = {
+            b"release.json": json.dumps(said).encode(),
+            b"sbom.cdx.json": BILL,
+            b"app.py": b"a" * 3000 + line,
+        }
+        path = put(store, "release", tree, [library])
+        store.add_root("release", path)
+        return path
+
+
+@pytest.fixture
+def site(folder: Folder) -> Folder:
+    """Give a site with a name, a key and a release."""
+    settings = folder.root / "sealift.yaml"
+    settings.write_text(f"site: hpc1\n{settings.read_text()}")
+    assert folder.run(*INIT, *RECEIPTS).returncode == 0
+    release(folder)
+    return folder
+
+
+def bundle(site: Folder, *words: str) -> Any:
+    done = site.run("bundle", "--json", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(site: Folder, *words: str) -> Any:
+    done = site.run(*words, "--json")
+    assert done.returncode != 0
+    return json.loads(done.stdout)
+
+
+def digest(file: Path) -> str:
+    with Part.open(file) as part:
+        return part.id
+
+
+def test_a_bundle_says_what_it_is(site: Folder) -> None:
+    made = bundle(site, "-o", "b")
+    assert (made["site"], made["number"], made["parts"]) == ("hpc1", 1, ["b"])
+    done = site.run("inspect", "b", "--json", "--paths")
+    said = json.loads(done.stdout)
+    assert said["digest"] == made["digest"] == digest(site.root / "b")
+    assert [each["identity"] for each in said["signers"]] == ["release@builder"]
+    assert [each["path"][33:] for each in said["paths"]] == ["library", "release"]
+    assert said["top"] == said["paths"][1]["path"] == made["top"]
+    assert set(said["documents"]) == {"sbom"}
+    assert set(said["trust"]) == {"signers", "revoked"}
+    assert site.run("inspect", "b", "--sbom").stdout.encode() == BILL
+
+
+def test_people_are_told_as_well(site: Folder) -> None:
+    done = site.run("bundle", "-o", "b")
+    assert (done.returncode, done.stdout) == (0, "b\n")
+    assert "bundle 1 for hpc1: 2 paths" in done.stderr
+    told = site.run("inspect", "b").stdout
+    assert "bundle 1 for hpc1, made" in told
+    assert "release@builder" in told
+
+
+def test_the_same_release_gives_the_same_file(site: Folder) -> None:
+    bundle(site, "-o", "a")
+    bundle(site, "-o", "b")
+    one, two = ((site.root / name).read_bytes() for name in ("a", "b"))
+    assert one == two
+    release(site, b"two")
+    assert bundle(site, "-o", "c")["number"] == 2
+
+
+def test_numbers_rise(site: Folder) -> None:
+    assert bundle(site, "-o", "a", "--number", "7")["number"] == 7
+    release(site, b"two")
+    assert refused(site, "bundle", "-o", "b", "--number", "7")["error"] == "bad-input"
+    assert not (site.root / "b").exists()
+    assert bundle(site, "-o", "b")["number"] == 8
+    assert bundle(site, "-o", "c", "--site", "hpc2")["number"] == 1
+
+
+def test_parts_are_numbered(site: Folder) -> None:
+    made = bundle(site, "-o", "b", "--split", "16MiB")
+    assert made["parts"] == ["b.001"]
+    assert json.loads(site.run("inspect", "b.001", "--json").stdout)["parts"] == 1
+
+
+@pytest.mark.parametrize("size", ["4Gi B", "much", "1i", "", "-5"])
+def test_a_size_that_is_none_is_refused(site: Folder, size: str) -> None:
+    done = site.run("bundle", "-o", "b", f"--split={size}")
+    assert done.returncode == 2
+    assert "is no size" in done.stderr
+
+
+def test_what_lies_there_is_replaced_only_on_demand(site: Folder) -> None:
+    bundle(site, "-o", "b")
+    assert refused(site, "bundle", "-o", "b")["hint"] == "another name, or --force"
+    bundle(site, "-o", "b", "--force")
+
+
+def test_a_site_without_a_name_has_no_bundles(site: Folder) -> None:
+    settings = site.root / "sealift.yaml"
+    settings.write_text(settings.read_text().removeprefix("site: hpc1\n"))
+    assert "site: NAME" in refused(site, "bundle", "-o", "b")["hint"]
+    assert bundle(site, "-o", "b", "--site", "hpc9")["site"] == "hpc9"
+
+
+def test_without_a_key_nothing_is_written(site: Folder) -> None:
+    (site.root / "keys" / "signing").rename(site.root / "elsewhere")
+    (site.root / "keys" / "signing.pub").unlink()
+    assert "sealift key init" in refused(site, "bundle", "-o", "b")["hint"]
+    assert bundle(site, "-o", "b", "--sign-key", "elsewhere")["number"] == 1
+
+
+def test_what_a_stranger_signed_is_not_shown(site: Folder) -> None:
+    stranger = keygen(site.root / "stranger")
+    bundle(site, "-o", "b", "--sign-key", str(stranger))
+    said = refused(site, "inspect", "b")
+    assert said["error"] == "bad-signature"
+    assert "top" not in said
+
+
+def test_several_may_sign(site: Folder) -> None:
+    second = keygen(site.root / "second")
+    added = site.run("key", "add", "second@builder", f"{second}.pub", "--yes")
+    assert added.returncode == 0, added.stderr
+    keys = ("--sign-key", "keys/signing", "--sign-key", str(second))
+    bundle(site, "-o", "b", *keys)
+    said = json.loads(site.run("inspect", "b", "--json").stdout)
+    assert [each["identity"] for each in said["signers"]] == ["release@builder", "second@builder"]
+
+
+def test_a_release_that_was_not_built_is_refused(site: Folder) -> None:
+    assert "absent" in refused(site, "bundle", "-o", "b", "--release", "absent")["reason"]
+    assert not (site.root / "b").exists()
+
+
+def test_a_delta_holds_what_the_site_lacks(site: Folder) -> None:
+    receipt = site.root / "r"
+    assert site.run("receipt", "-o", "r", "--no-heads").returncode == 0, "a receipt of this store"
+    release(site, b"two")
+    made = bundle(site, "-o", "d", "--since", str(receipt))
+    assert (made["paths"], made["files"], made["patches"]) == (1, 2, 1)
+    assert os.path.getsize(site.root / "d") < 5000  # noqa: PTH202 - a size, once
+    other = refused(site, "bundle", "-o", "e", "--since", str(receipt), "--site", "hpc2")
+    assert other["error"] == "other-site"
