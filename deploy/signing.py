@@ -199,7 +199,7 @@ def _load(policy: Policy) -> _Trusted:
         raise InputError(
             "the list of revoked keys is gone",
             where=str(policy.revoked),
-            hint="bring it back from the builder; if no key was ever revoked, an empty file will do",
+            hint="bring it from the builder; if no key was ever revoked, an empty file will do",
         )
     revoked = read(policy.revoked)
     signers.parse_revoked(revoked, str(policy.revoked))
