@@ -61,4 +61,23 @@ def signer(
     from deploy.signing import sign
 
     keys = [key(settings, each) for each in named] or [key(settings)]
-    return lambda data: tuple(sign(data, each, namespace=namespace) for each in keys)
+
+    def signed(data: bytes) -> tuple[bytes, ...]:
+        found = []
+        for each in keys:
+            _notify(each)
+            found.append(sign(data, each, namespace=namespace))
+        return tuple(found)
+
+    return signed
+
+
+def _notify(key: Path) -> None:
+    """Say that a token waits to be touched: ssh-keygen says so only on a terminal of its own."""
+    import click
+
+    from deploy.ceremony import public_file
+    from deploy.signing import public
+
+    if public_file(key).exists() and public(key).on_token:
+        click.echo(f"touch the token of {key}", err=True)
