@@ -213,7 +213,7 @@ def _bumped(stand: Stand, bump: Bump, receipt: Path) -> Figure:
         peers=bump.size_after / _KILO,
         runs=1,
         unit="kB",
-        note=f"{bump.before} → {bump.after} in one backend",
+        note=f"{bump.before} → {bump.after} in all backends that have it",
     )
 
 

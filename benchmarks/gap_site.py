@@ -34,6 +34,7 @@ class Keys:
 
     key: Path
     signers: Path
+    revoked: Path
 
     @classmethod
     def make(cls, folder: Path) -> Keys:
@@ -44,13 +45,16 @@ class Keys:
         words = key.with_suffix(".pub").read_text().split()
         namespaces = "sealift-release,sealift-receipt"
         signers.write_text(f'{NAME} namespaces="{namespaces}" {words[0]} {words[1]}\n')
-        return cls(key, signers)
+        revoked = folder / "revoked_keys"
+        revoked.touch()
+        return cls(key, signers, revoked)
 
     @property
     def settings(self) -> Mapping[str, object]:
         """The keys of `sealift.yaml`."""
-        signing = {"key": str(self.key), "identity": NAME, "signers": str(self.signers)}
-        return {"site": NAME, "signing": signing}
+        files = {"key": self.key, "signers": self.signers, "revoked": self.revoked}
+        signing = {name: str(file) for name, file in files.items()}
+        return {"site": NAME, "signing": {"identity": NAME, **signing}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Wheels that one backend pins, and the release of each before: bumped by a line of its lock."""
+"""Wheels that backends pin, and the release of each before: bumped by lines of their locks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 SERVICE = "backend_5010"
 _VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
-_WHEELS = re.compile(r"^wheels = .*$", re.MULTILINE)
+_WHEELS = re.compile(r"^wheels = (.*)$", re.MULTILINE)
+_SHA256 = re.compile(r'sha256 = "([0-9a-f]+)"')
 _SIZE = re.compile(r"size = (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Bump:
-    """One wheel: its earlier release, as an index has it, which the committed lock raises."""
+    """One wheel: its earlier release, as an index has it; the committed locks pin a later one."""
 
     name: str
     before: str
@@ -28,13 +29,21 @@ class Bump:
     sha256: str
 
     def lower(self, site: Site) -> None:
-        """Pin the earlier release in the site's own copy of the lock."""
-        entry = _VERSION.sub(f'version = "{self.before}"', self._committed)
-        _replace(site, self.name, _WHEELS.sub(f"wheels = [{self._wheel}]", entry))
+        """Pin the earlier release in the site's own copies of all locks that have the later one."""
+        self._pin(site, self.before, f"[{self._wheel}]")
 
     def raise_(self, site: Site) -> None:
-        """Pin what the committed lock pins."""
-        _replace(site, self.name, self._committed)
+        """Pin what the committed lock pins, again in all of them."""
+        self._pin(site, self.after, _found(_WHEELS, self._committed))
+
+    def _pin(self, site: Site, version: str, wheels: str) -> None:
+        for lock in sorted(site.recipes.glob("locks/*.pylock.toml")):
+            text = lock.read_text()
+            entry = _entries(text).get(self.name, "")
+            if self._sha256_after in entry or self.sha256 in entry:
+                pinned = _VERSION.sub(f'version = "{version}"', entry)
+                pinned = _WHEELS.sub(f"wheels = {wheels}", pinned)
+                lock.write_text(text.replace(entry, pinned))
 
     @property
     def after(self) -> str:
@@ -45,6 +54,10 @@ class Bump:
     def size_after(self) -> int:
         """The bytes of the wheel that the committed lock pins."""
         return int(_found(_SIZE, self._committed))
+
+    @property
+    def _sha256_after(self) -> str:
+        return _found(_SHA256, self._committed)
 
     @property
     def _wheel(self) -> str:
@@ -77,12 +90,6 @@ BUMPS = (
     ),
 )
 """One of Python alone, and one with compiled modules."""
-
-
-def _replace(site: Site, name: str, entry: str) -> None:
-    lock = site.recipes / "locks" / lock_file(SERVICE).name
-    text = lock.read_text()
-    lock.write_text(text.replace(_entries(text)[name], entry))
 
 
 def _entries(text: str) -> dict[str, str]:
