@@ -156,3 +156,21 @@ def split_signatures(data: bytes) -> tuple[bytes, ...]:
     if rest != END_SIGNATURE or not good or len(found) > MOST_SIGNATURES:
         raise BadBundleError("what should be signatures is something else")
     return tuple(found)
+
+
+def must(good: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Refuse a manifest of which this is not true.
+
+    Raises:
+        BadBundleError: it is not.
+    """
+    if not good:
+        raise bad(reason)
+
+
+def bad(reason: str) -> BadBundleError:
+    """Return the error of a manifest that no bundle has."""
+    return BadBundleError(
+        f"the bundle does not describe itself as bundles do: {reason}",
+        hint="have it made again: sealift bundle",
+    )

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from deploy.bundle.coherence import check
 from deploy.bundle.format import (
     FORMAT,
     GROUP,
@@ -25,16 +26,19 @@ from deploy.bundle.format import (
     MAGIC,
     MOST_PARTS,
     BadBundleError,
+    bad,
+    must,
 )
 from store import manifest as lists
 from store.errors import Error
 from store.frames import PATCH_LIMIT, FrameError, compress, decompress
-from store.manifest import Manifest, blobs
 from store.nar import Limits
 from store.path import StorePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from store.manifest import Manifest
 
 LARGEST_TEXT: Final = 256 * 1024 * 1024
 """Bytes of the JSON."""
@@ -207,8 +211,8 @@ def parse(data: bytes) -> BundleManifest:
     except (BadBundleError, lists.BadManifestError):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, Error) as error:
-        raise _bad(f"{error!r:.200}") from error
-    _check(manifest)
+        raise bad(f"{error!r:.200}") from error
+    check(manifest)
     return manifest
 
 
@@ -247,22 +251,22 @@ def _text(data: bytes) -> bytes:
     try:
         size = zstandard.frame_content_size(data)
     except zstandard.ZstdError as error:
-        raise _bad(str(error)) from error
+        raise bad(str(error)) from error
     if not 0 < size <= LARGEST_TEXT:
-        raise _bad(f"{size:,} bytes of text")
+        raise bad(f"{size:,} bytes of text")
     try:
         text = decompress(data, size)
     except FrameError as error:
-        raise _bad(error.reason) from error
+        raise bad(error.reason) from error
     if text.count(b",") > MOST_VALUES or text.count(b"[") > MOST_VALUES:
-        raise _bad("more values than a bundle can have")
+        raise bad("more values than a bundle can have")
     return text
 
 
 def _manifest(said: Mapping[str, Any], digest: str) -> BundleManifest:
-    _must(said["format"] == FORMAT, "another format")
-    _must(len(said["paths"]) <= MOST_PATHS, "too many paths")
-    _must(len(said["blobs"]) + len(said["patches"]) <= MOST_BLOBS, "too many files")
+    must(said["format"] == FORMAT, "another format")
+    must(len(said["paths"]) <= MOST_PATHS, "too many paths")
+    must(len(said["blobs"]) + len(said["patches"]) <= MOST_BLOBS, "too many files")
     parts, groups = _groups(said["parts"])
     return BundleManifest(
         site=_matching(said["site"], _SITE),
@@ -286,7 +290,7 @@ def _manifest(said: Mapping[str, Any], digest: str) -> BundleManifest:
 
 
 def _groups(said: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[Group, ...]]:
-    _must(1 <= len(said) <= MOST_PARTS, "too many parts")
+    must(1 <= len(said) <= MOST_PARTS, "too many parts")
     groups: list[Group] = []
     for number, part in enumerate(said, 1):
         offset = len(MAGIC)
@@ -294,7 +298,7 @@ def _groups(said: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[G
             stored, held = _count(size, low=1, high=LARGEST_GROUP), _count(raw, low=1, high=GROUP)
             groups.append(Group(number, offset, stored, held, _matching(sha256, _SHA256)))
             offset += stored
-        _must(part["size"] == offset, "the groups of a part do not add up to its size")
+        must(part["size"] == offset, "the groups of a part do not add up to its size")
     return tuple(part["size"] for part in said), tuple(groups)
 
 
@@ -302,7 +306,7 @@ def _base(said: Mapping[str, Any] | None) -> Base | None:
     if said is None:
         return None
     paths = tuple(StorePath.parse(each) for each in said["paths"])
-    _must(list(paths) == sorted(set(paths)), "the paths of the base are out of order")
+    must(list(paths) == sorted(set(paths)), "the paths of the base are out of order")
     return Base(_matching(said["receipt"], _SHA256), paths)
 
 
@@ -320,104 +324,29 @@ def _patch(row: Sequence[Any]) -> tuple[str, Patch]:
 def _once(rows: Iterator[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in rows:
-        _must(key not in found, f"the file {key} is listed twice")
+        must(key not in found, f"the file {key} is listed twice")
         found[key] = value
     return found
 
 
 def _named(said: Mapping[str, Any], names: frozenset[str]) -> dict[str, str]:
-    _must(names.issuperset(said), "a document of an unknown kind")
+    must(names.issuperset(said), "a document of an unknown kind")
     return {name: _matching(value, _SHA256) for name, value in sorted(said.items())}
-
-
-def _check(manifest: BundleManifest) -> None:
-    """See that the parts of a manifest agree with each other.
-
-    Raises:
-        BadBundleError: they do not.
-    """
-    _check_groups(manifest)
-    _check_paths(manifest)
-    _check_files(manifest)
-
-
-def _check_groups(manifest: BundleManifest) -> None:
-    """See that files and patches fill the groups in order, each to its last byte."""
-    raws: list[int] = []
-    closed = True
-    for blob in manifest.blobs.values():
-        left = len(manifest.groups) - len(raws) + 1
-        _must(blob.size <= left * GROUP, "the files are larger than the groups")
-        if blob.size > GROUP:
-            _must(blob.group == len(raws), "a large file does not begin a group")
-            whole, rest = divmod(blob.size, GROUP)
-            raws += [GROUP] * whole + ([rest] if rest else [])
-            closed = True
-        elif blob.group == len(raws):
-            raws.append(blob.size)
-            closed = False
-        else:
-            _must(not closed and blob.group == len(raws) - 1, "files stand out of order")
-            raws[-1] += blob.size
-    for patch in manifest.patches.values():
-        _must(patch.group == len(raws), "what differs of a file has no group of its own")
-        raws.append(patch.size)
-    _must(raws == [each.raw for each in manifest.groups], "the groups hold other files")
-
-
-def _check_paths(manifest: BundleManifest) -> None:
-    """See that paths stand behind what they refer to, and that the release is among them."""
-    known = set(manifest.base.paths) if manifest.base else set()
-    for path, listed in zip(manifest.store_paths(), manifest.paths, strict=True):
-        _must(path not in known, f"{path} is carried twice, or is there already")
-        _must(known.issuperset(listed.references), f"{path} refers to what is not there")
-        known.add(path)
-    _must(manifest.top in known or manifest.repairs is not None, "the release is not in it")
-
-
-def _check_files(manifest: BundleManifest) -> None:
-    """See that what the paths need is there, with the size that they say."""
-    needed = blobs(manifest.paths)
-    for sha256, file in needed.items():
-        found = manifest.blobs.get(sha256) or manifest.patches.get(sha256)
-        if found is None:
-            _must(manifest.base is not None, f"the file {sha256} is not in it")
-        else:
-            _must(found.size == file.size, f"the file {sha256} has two sizes")
-    _must(manifest.blobs.keys().isdisjoint(manifest.patches), "a file is there in two ways")
-    carried = manifest.blobs.keys() | manifest.patches.keys()
-    others = {*manifest.documents.values(), *manifest.trust.values()}
-    _must(others <= carried | needed.keys(), "a document is not in it")
-    if manifest.repairs is None:
-        extra = carried - needed.keys() - others
-        _must(not extra, "it carries files that no path needs")
 
 
 def _count(value: object, *, low: int = 0, high: int = _NUMBER) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise _bad(f"{value!r:.80} is no number from {low} to {high}")
+        raise bad(f"{value!r:.80} is no number from {low} to {high}")
     return value
 
 
 def _words(value: object) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value) > LIMITS.target:
-        raise _bad(f"{value!r:.80} is no text")
+        raise bad(f"{value!r:.80} is no text")
     return value
 
 
 def _matching(value: object, pattern: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _bad(f"{value!r:.80} is not what stands there")
+        raise bad(f"{value!r:.80} is not what stands there")
     return value
-
-
-def _must(good: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not good:
-        raise _bad(reason)
-
-
-def _bad(reason: str) -> BadBundleError:
-    return BadBundleError(
-        f"the bundle does not describe itself as bundles do: {reason}",
-        hint="have it made again: sealift bundle",
-    )

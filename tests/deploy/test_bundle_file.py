@@ -359,6 +359,40 @@ def test_parts_of_an_older_bundle_do_not_stay(store: LocalStore, medium: Path) -
     assert [each.name for each in medium.iterdir()] == ["b.001"]
 
 
+_STUCK = """
+import sys, time
+from pathlib import Path
+from store.local import LocalStore
+from tests.deploy import bundles
+from deploy.bundle.write import write
+def sign(_):
+    print("written", flush=True)
+    time.sleep(600)
+with LocalStore.open(Path(sys.argv[1])) as store:
+    top = store.parse(sys.argv[2])
+    content = bundles.whole(store, top)
+    write(store, content, Path(sys.argv[3]), label=bundles.label(top), sign=sign, split=1 << 24)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
+    store: LocalStore, top: StorePath, medium: Path
+) -> None:
+    other = medium / f".c.{'0' * 16}.1"
+    other.touch()
+    argv = [sys.executable, "-c", _STUCK, str(store.store_dir), str(top), str(medium / "b")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        theirs = {each for each in medium.iterdir() if each.name.startswith(".b.")}
+        assert theirs
+        written(store, top, medium / "b", split=SPLIT)
+        assert theirs < set(medium.iterdir())
+        writer.kill()
+    written(store, top, medium / "b", split=SPLIT)
+    assert set(medium.iterdir()) == {other, medium / "b.001"}
+
+
 def test_a_signer_that_fails_leaves_nothing(
     store: LocalStore, top: StorePath, medium: Path
 ) -> None:
