@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deploy.receipt import read_rows, rows
+from deploy.receipt_json import read_rows, rows
 from store.closure import order
 from store.errors import IntegrityError
 from store.roots import find_links

@@ -20,7 +20,7 @@ def load(settings: Settings, file: Path) -> Receipt:
         BadReceiptError: it is none.
         SignatureError: nobody did.
     """
-    from deploy.receipt import load
+    from deploy.receipt_file import load
     from deploy.signing import RECEIPT, verify
     from sealift.signing import policy
 

@@ -59,7 +59,7 @@ def _keep(base: str, found: BaseSystem, origin: str, settings: Settings) -> None
 
 
 def _is_receipt(file: Path) -> bool:
-    from deploy.receipt import is_receipt
+    from deploy.receipt_file import is_receipt
 
     return is_receipt(file)
 

@@ -16,7 +16,8 @@ from store.errors import Error, InputError
 if TYPE_CHECKING:
     from builders.settings import Settings
     from deploy.host import Host
-    from deploy.receipt import Machine, Receipt, Sealed
+    from deploy.receipt import Machine, Receipt
+    from deploy.receipt_file import Sealed
     from sealift.held import Told
     from sealift.site import Location, Site
 
@@ -63,7 +64,7 @@ def receipt(
     """
     from deploy import durable
     from deploy.bundle.numbers import load
-    from deploy.receipt import seal
+    from deploy.receipt_file import seal
     from deploy.signing import RECEIPT
     from sealift import held
     from sealift.signing import signer
@@ -88,7 +89,7 @@ def _check_place(file: Path) -> None:
     Raises:
         InputError: the folder is not there, or the file is something else.
     """
-    from deploy.receipt import is_receipt
+    from deploy.receipt_file import is_receipt
 
     if not file.absolute().parent.is_dir():
         raise InputError("the folder is not there", where=str(file.absolute().parent))

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy import holding, receipt
+from deploy import holding, receipt_file, receipt_json
 from deploy.errors import BadReceiptError
 from deploy.profile import Generation, Status
-from deploy.receipt import LARGEST, Machine, Packages, Receipt, System, dump, load, parse, seal
+from deploy.receipt import Machine, Packages, Receipt, System
+from deploy.receipt_file import LARGEST, load, seal
+from deploy.receipt_json import dump, parse
 from store.frames import compress, decompress
 from store.local import LocalStore
 from tests.store.trees import added, lay
@@ -89,8 +91,8 @@ def test_a_receipt_is_read_as_it_was_written(found: Receipt, tmp_path: Path) -> 
     assert again == found
     assert len(again.digest) == 64
     assert heard == [(dump(found), (SIGNATURE, SIGNATURE))]
-    assert receipt.is_receipt(file)
-    assert not receipt.is_receipt(Path(__file__))
+    assert receipt_file.is_receipt(file)
+    assert not receipt_file.is_receipt(Path(__file__))
 
 
 def test_nothing_is_parsed_that_nobody_agreed_to(found: Receipt, tmp_path: Path) -> None:
@@ -115,9 +117,9 @@ def test_every_flipped_bit_is_other_bytes_to_the_check(found: Receipt) -> None:
         bent = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         if at < magic:
             with pytest.raises(BadReceiptError):
-                receipt.unseal(bent)
+                receipt_file.unseal(bent)
             continue
-        again = receipt.unseal(bent)
+        again = receipt_file.unseal(bent)
         assert (again.body, again.signatures) != (body, (SIGNATURE, SIGNATURE))
 
 
@@ -146,7 +148,7 @@ def test_what_contradicts_itself_is_refused(found: Receipt, changes: dict[str, A
 
 
 def test_a_path_must_be_what_its_contents_make(found: Receipt) -> None:
-    text = receipt.rows(found.infos)
+    text = receipt_json.rows(found.infos)
     text[0][1] = "0" * 64
     with pytest.raises(BadReceiptError, match="does not make its name"):
         parse(spelled(found, paths=text))
@@ -211,5 +213,16 @@ def test_what_an_agent_tells_is_read(store: LocalStore) -> None:
     store.add_root("release", release(store))
     said = json.loads(json.dumps(holding.look(store).to_json()))
     assert holding.paths(said, str(store.store_dir)) == holding.look(store).infos
-    with pytest.raises(BadReceiptError):
-        holding.paths({}, str(store.store_dir))
+    name, sha256, size, _ = said["paths"][0]
+    for wrong in (
+        {},
+        {"paths": [[name, sha256, size, [0]]]},
+        {"paths": [[name, sha256, size, [-1]]]},
+        {"paths": [[name, "no hash", size, []]]},
+        {"paths": [[name, sha256, -size, []]]},
+        {"paths": [["../etc", sha256, size, []]]},
+        {"paths": [[name, sha256]]},
+        {"paths": [None]},
+    ):
+        with pytest.raises(BadReceiptError):
+            holding.paths(wrong, str(store.store_dir))
