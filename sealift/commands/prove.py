@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,18 +19,14 @@ from sealift.shown import say
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from builders.settings import Settings
     from deploy.host import Host
     from deploy.offline import Step
     from deploy.proof import Proof
-    from deploy.release import Release
-    from deploy.watching import Watch
     from sealift.site import Location
 
-TRANSFER = "transfer host"
-"""What this machine is called in a proof; no host of an inventory has a blank in its name."""
 _STEERING = re.compile(r"(?:PIP|NPM|UV|APT|YARN|NODE)_|.*_PROXY\Z", re.IGNORECASE)
 _NOWHERE = {
     "PIP_CONFIG_FILE": os.devnull,
@@ -102,6 +97,7 @@ def prove_offline(
     from deploy.offline import prove
     from deploy.proof import dump
     from deploy.signing import PROOF
+    from sealift import watched
     from sealift.signing import signer
 
     _check_root()
@@ -112,9 +108,9 @@ def prove_offline(
     _agree(names, yes=yes)
     steps = _steps(files, names, wait)
     ours = _own_command(location)
-    with ExitStack() as stack:
-        watches, may = _watches(stack, location, settings, hosts, allow)
-        proof = prove(watches, may, steps, partial(_act, ours), lambda: _services(location))
+    with watched.watches(location, settings, hosts, allow) as (watches, may):
+        act = partial(_act, ours)
+        proof = prove(watches, may, steps, act, lambda: watched.services(location))
     proof = replace(proof, about=_about(location, settings, files))
     data = dump(proof)
     file = output or Path(time.strftime("proof-%Y%m%dT%H%M%SZ.json", time.gmtime(proof.began)))
@@ -183,81 +179,33 @@ def _act(ours: Sequence[str], step: Step) -> int:
     say(f"step {step.name}", err=True)
     env = {name: value for name, value in os.environ.items() if not _STEERING.match(name)}
     argv = [*ours, *step.command[1:]]
-    done = subprocess.run(argv, env=env | _NOWHERE, stdout=sys.stderr, check=False)
-    return done.returncode
+    with subprocess.Popen(argv, env=env | _NOWHERE, stdout=sys.stderr) as process:
+        return _ended(process)
 
 
-def _watches(
-    stack: ExitStack,
-    location: Location,
-    settings: Settings,
-    hosts: Sequence[Host],
-    allow: Sequence[str],
-) -> tuple[list[Watch], Any]:
-    """Connect to the heads; return a watch of each and of this machine, and what each may reach."""
-    from deploy import carried, inventory
-    from deploy.carried import NFT
-    from deploy.local_machine import LocalMachine
-    from deploy.offline import There, networks
-    from deploy.place import Place
-    from deploy.route import route
-    from deploy.transport import connect
-    from deploy.watching import Tools, Watch
-    from sealift.hosts import ssh
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a step. One that is interrupted has heard that too, and ends in order.
 
-    how, place = ssh(settings), Place(settings.store_dir)
-    ways = [hop.address for each in hosts for hop in route(each, how)]
-    every = [each.address for each in inventory.load(settings).hosts.values() if not each.local]
-    inner = networks({*ways, *every, *allow})
-    here = carried.folder(NFT.package) or _released(location)
-    there = Tools(
-        (f"{place.var_dir}/profiles/system/bin/nft",), here, f"{place.store_dir.parent}/proof"
-    )
-    own = carried.find(NFT) or ("" if here is None else f"{here}/{NFT.file}")
-    watches = [Watch(LocalMachine(TRANSFER), Tools((own,), None, ""))]
-    watches += [
-        Watch(There(each.name, stack.enter_context(connect(each, how))), there) for each in hosts
-    ]
-
-    def may(watch: Watch) -> Sequence[Any]:
-        return networks([*map(str, inner), *watch.addresses()])
-
-    return watches, may
-
-
-def _released(location: Location) -> Path | None:
-    """Return the package of nft in the newest release here, if there is one."""
-    found = _release(location)
-    tool = None if found is None else found.tools.get("nft")
-    return None if tool is None else tool.path
-
-
-def _release(location: Location) -> Release | None:
-    from sealift import fleet
-    from store.errors import Error
-
-    with location.open() as site:
+    Raises:
+        KeyboardInterrupt: it was interrupted; it has ended now.
+    """
+    interrupted = False
+    while process.returncode is None:
         try:
-            return fleet.release(site, None)
-        except Error:
-            return None
-
-
-def _services(location: Location) -> Mapping[str, str]:
-    """Name the services of the release by their users."""
-    release = _release(location)
-    if release is None:
-        return {}
-    users = {each.unit.user: name for name, each in release.services.items() if each.unit}
-    return users | ({release.systemd.user_nginx: "nginx"} if release.systemd else {})
+            process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return process.returncode
 
 
 def _about(location: Location, settings: Settings, files: Sequence[Path]) -> dict[str, Any]:
     """Return what else stands in the record: who, where, which release, which files."""
-    from sealift import fleet
+    from sealift import fleet, watched
     from sealift.version import text
 
-    release = _release(location)
+    release = watched.release(location)
     return {
         "site": settings.site,
         "by": fleet.operator(),

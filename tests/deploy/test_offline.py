@@ -52,24 +52,25 @@ class FakeMachine:
         root: bool = True,
     ) -> Done:
         del timeout, root
+        answer = b""
         match argv:
             case [_, "-f", "-"]:
                 self.armed = b"timeout" in input
-                return Done(0, b"", "")
             case [_, "-j", "list", "table", "inet", table]:
                 assert table == TABLE
-                return Done(0, self._listed(), "")
+                answer = self._listed()
             case [_, "get", "element", *_]:
                 return Done(0 if self.armed else 1, b"", "no such element")
             case ["cat", "/proc/net/snmp", *_]:
-                return Done(0, f"Ip: OutNoRoutes\nIp: {self.routeless}\n".encode(), "")
+                answer = f"Ip: OutNoRoutes\nIp: {self.routeless}\n".encode()
             case ["hostname", "-I"]:
-                return Done(0, b"10.5.0.1 fd00::5\n", "")
+                answer = b"10.5.0.1 fd00::5\n"
             case ["getent", "passwd", *numbers]:
                 rows = [f"{self.users[int(n)]}:x:{n}:{n}::/:\n" for n in numbers]
-                return Done(0, "".join(rows).encode(), "")
-        self.said.append(argv[0])
-        return Done(0, b"", "")
+                answer = "".join(rows).encode()
+            case _:
+                self.said.append(argv[0])
+        return Done(0, answer, "")
 
     def script(
         self, text: str, args: Sequence[str] = (), *, timeout: float, root: bool = True
