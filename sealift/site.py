@@ -214,7 +214,7 @@ class Site:
         return found
 
     def release(self) -> str:
-        """Name the one recipe of kind release.
+        """Name the one recipe of kind release; without recipes, what came in a bundle.
 
         Raises:
             InputError: there are several.
@@ -226,7 +226,16 @@ class Site:
         if len(found) > 1:
             reason = f"there are {len(found)} releases: {', '.join(found)}"
             raise InputError(reason, hint="--release NAME")
-        return found[0] if found else RELEASE
+        return found[0] if found else self._received() or RELEASE
+
+    def _received(self) -> str | None:
+        """Return what the release is called that came in the newest bundle, if one came."""
+        if not (self.store.var_dir / RECEIVED).is_dir():
+            return None
+        from deploy.bundle.numbers import newest
+
+        arrival = newest(self.store.var_dir)
+        return None if arrival is None else arrival.root
 
     def head(self, name: str | None = None) -> Head:
         """Return a head of the inventory; without a name, its only one, or the local one."""

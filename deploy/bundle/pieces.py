@@ -90,7 +90,9 @@ class Pieces:
         Raises:
             Error: as `contents`.
         """
-        blob = self._manifest.blobs[sha256]
+        blob = self._manifest.blobs.get(sha256)
+        if blob is None:
+            raise PartMissingError("a file is not in the bundle as a whole", where=sha256)
         offset = 0
         for slot in self._manifest.layout()[blob.group]:
             offset = slot.offset if slot.sha256 == sha256 else offset

@@ -7,6 +7,7 @@ they lie there already when it is read, so that nobody looks at the damage again
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy.bundle.base import Delta
+from deploy.bundle.manifest import parse
+from deploy.bundle.records import FOLDER
+from deploy.bundle.write import Label
 from store.errors import InputError
 from store.manifest import File
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.bundle.check import Fault
+    from deploy.bundle.manifest import BundleManifest
     from deploy.bundle.read import Bundle
     from store.local import LocalStore
 
@@ -62,6 +67,14 @@ class Request:
             "files": dict(self.files),
         }
         return json.dumps(data, indent=1) + "\n"
+
+    def among(self, documents: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return those of some documents that are wanted."""
+        return {
+            name: data
+            for name, data in documents.items()
+            if hashlib.sha256(data).hexdigest() in self.files
+        }
 
 
 def request(bundle: Bundle, damaged: Iterable[Fault]) -> Request:
@@ -118,6 +131,36 @@ def _is_hash(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 < value < 1 << 53
+
+
+def recorded(var_dir: Path, wanted: Request) -> BundleManifest:
+    """Return what the builder wrote down of the bundle that is damaged.
+
+    Raises:
+        BadRequestError: it made no such bundle, or knows it no more.
+    """
+    file = var_dir / FOLDER / f"{wanted.site}-{wanted.number}.json.zst"
+    data = file.read_bytes() if "/" not in wanted.site and file.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != wanted.bundle:
+        raise BadRequestError(
+            f"bundle {wanted.number} for {wanted.site} was not made here, or is forgotten",
+            expected=wanted.bundle,
+            hint="ask where it was made; or bring the whole bundle again",
+        )
+    return parse(data)
+
+
+def label(damaged: BundleManifest) -> Label:
+    """Say what the answer is called: like the bundle of which it replaces pieces."""
+    return Label(
+        site=damaged.site,
+        number=damaged.number,
+        created=damaged.created,
+        top=damaged.top,
+        root=damaged.root,
+        release=damaged.release,
+        repairs=damaged.digest,
+    )
 
 
 def content(store: LocalStore, wanted: Request, documents: Collection[str] = ()) -> Delta:

@@ -16,7 +16,7 @@ from sealift.sizes import Size
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from builders.settings import Settings
     from deploy.bundle.base import Delta
@@ -63,6 +63,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Put sealift beside it: one file, for a transfer host that has glibc and nothing else.",
 )
+@click.option(
+    "--repair",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="LIST",
+    help="Carry only the damaged pieces that `sealift repair-request` listed at the site.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that lies there.")
 @as_json
 @click.pass_obj
@@ -78,6 +84,7 @@ def bundle(
     name: str | None,
     release: str | None,
     with_sealift: bool,
+    repair: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -95,6 +102,12 @@ def bundle(
     from sealift.signing import signer
 
     with location.open() as site:
+        if repair is not None:
+            _check_alone(since=since, split=split, number=number, release=release, name=name)
+            sign = signer(site.settings, sign_keys, RELEASE)
+            mended = _repair(site, repair, out, sign, force=force, quiet=as_json)
+            _show(mended, None, as_json=as_json)
+            return
         meant = fleet.release(site, release)
         top = site.store.parse(meant.path)
         to = name or site_name(site.settings)
@@ -130,6 +143,57 @@ def bundle(
         if program is not None and beside is not None:
             alongside.lay(program, beside, sign)
     _show(written, beside, as_json=as_json)
+
+
+def _check_alone(**others: object) -> None:
+    """Refuse what says something of a bundle where damaged pieces of one are asked for.
+
+    Raises:
+        InputError: it was said.
+    """
+    for name, value in others.items():
+        if value is not None:
+            option = f"--{'site' if name == 'name' else name}"
+            raise InputError(f"the list says all of it: {option} does not go with --repair")
+
+
+def _repair(
+    site: Site,
+    file: Path,
+    out: Path,
+    sign: Callable[[bytes], Sequence[bytes]],
+    *,
+    force: bool,
+    quiet: bool,
+) -> Written:
+    """Write what replaces the damaged pieces of a bundle.
+
+    Raises:
+        LostFilesError: the store has them no more.
+    """
+    from deploy.bundle import repair
+    from deploy.bundle.base import Delta
+    from deploy.bundle.write import write
+    from sealift.bundle_view import watching
+
+    wanted = repair.load(file)
+    damaged = repair.recorded(site.store.var_dir, wanted)
+    whole = Delta(damaged.paths, None, {})
+    documents = wanted.among(_documents(site, damaged.top, whole))
+    trust = wanted.among(_trust(site.settings))
+    extra = {*_hashes(documents).values(), *_hashes(trust).values()}
+    with watching("written", quiet=quiet) as observe:
+        return write(
+            site.store,
+            repair.content(site.store, wanted, extra),
+            out,
+            label=repair.label(damaged),
+            sign=sign,
+            documents=documents,
+            trust=trust,
+            observe=observe,
+            force=force,
+        )
 
 
 def site_name(settings: Settings) -> str:
