@@ -36,6 +36,7 @@ AWAY: Mapping[str, str] = {
     "key": SENDS,
     "bundle": BUILDS,
     "inspect": SENDS,
+    "countersign": SENDS,
     "receive": SENDS,
     "verify": SENDS,
     "repair-request": SENDS,

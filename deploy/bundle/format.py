@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from store.errors import Error, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAGIC: Final = b"sealift-bundle\n\0"
 FORMAT: Final = 1
@@ -156,6 +159,17 @@ def split_signatures(data: bytes) -> tuple[bytes, ...]:
     if rest != END_SIGNATURE or not good or len(found) > MOST_SIGNATURES:
         raise BadBundleError("what should be signatures is something else")
     return tuple(found)
+
+
+def join_signatures(signatures: Iterable[bytes]) -> bytes:
+    """Return armoured signatures as they stand in a part, one after another.
+
+    Raises:
+        BadBundleError: they are none, or too many.
+    """
+    data = b"".join(each.rstrip(b"\n") + b"\n" for each in signatures)
+    split_signatures(data)
+    return data
 
 
 def must(good: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence

@@ -16,7 +16,7 @@ from deploy.bundle.format import (
     LARGEST_SIGNATURES,
     MAGIC,
     SMALLEST_SPLIT,
-    split_signatures,
+    join_signatures,
 )
 from deploy.bundle.groups import Difference, Files, Piece, Plan, Together, frames, plan
 from deploy.bundle.manifest import Blob, BundleManifest, Group, Patch, dump
@@ -111,7 +111,7 @@ def write(
             observe(Progress(done, total))
         manifest = replace(draft.manifest, parts=parts.ends, groups=tuple(parts.groups))
         stored = dump(manifest)
-        files = parts.finish(stored, _sealed(sign(stored)))
+        files = parts.finish(stored, join_signatures(sign(stored)))
     digest = hashlib.sha256(stored).hexdigest()
     return Written(files, parts.size, total, replace(manifest, digest=digest), stored)
 
@@ -200,14 +200,3 @@ def _room(draft: BundleManifest, split: int | None) -> int | None:
             hint=f"--split {-(-least // _MEBIBYTE)}MiB",
         )
     return room
-
-
-def _sealed(signatures: Sequence[bytes]) -> bytes:
-    """Return signatures as they stand in a part, one after another.
-
-    Raises:
-        BadBundleError: they are none, or too many.
-    """
-    data = b"".join(each.rstrip(b"\n") + b"\n" for each in signatures)
-    split_signatures(data)
-    return data

@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploy.bundle.base import Delta, whole
+from deploy.bundle.countersign import countersign
 from deploy.bundle.format import (
     FOOTER,
     GROUP,
     MAGIC,
+    MOST_SIGNATURES,
     BadBundleError,
     DamagedGroupError,
     Footer,
@@ -232,6 +235,52 @@ def test_too_many_too_small_parts_are_refused(
         written(store, top, medium / "b", split=MEBIBYTE)
     assert caught.value.hint == "--split 16MiB"
     assert list(medium.iterdir()) == []
+
+
+OTHER = bundles.SIGNATURE.replace(b"AAAA", b"BBBB")
+
+
+def test_a_signature_more_stands_in_every_part(split: Written) -> None:
+    wanted = read_all(split.files)
+    countersign(split.files, agree, lambda _: (OTHER,))
+    both = (bundles.SIGNATURE, OTHER)
+    for file in split.files:
+        with Part.open(file) as part:
+            assert (part.signatures(), part.manifest_bytes()) == (both, split.stored)
+        assert file.stat().st_size < SPLIT
+    assert read_all(split.files, lambda _, signatures: signatures == both) == wanted
+    with pytest.raises(InputError, match="already"):
+        countersign(split.files, lambda *_: None, lambda _: (OTHER,))
+
+
+def test_an_interrupted_signature_more_is_finished(split: Written) -> None:
+    with Part.open(split.files[1]) as part:
+        footer = part.footer
+    with split.files[1].open("r+b") as stream:
+        stream.seek(footer.size - FOOTER)
+        size = footer.signatures_size + len(OTHER)
+        stream.write(OTHER + bytes(replace(footer, signatures_size=size)))
+    countersign(split.files, lambda *_: None, lambda _: (OTHER,))
+    for file in split.files:
+        with Part.open(file) as part:
+            assert part.signatures() == (bundles.SIGNATURE, OTHER)
+
+
+def test_a_part_is_not_signed_alone(split: Written) -> None:
+    before = split.files[0].read_bytes()
+    with pytest.raises(PartMissingError, match="signed together"):
+        countersign(split.files[:2], agree, lambda _: (OTHER,))
+    assert split.files[0].read_bytes() == before
+
+
+def test_there_is_an_end_to_signatures(split: Written) -> None:
+    many = [SIGNATURES % (b"%d" % each) for each in range(MOST_SIGNATURES)]
+    with pytest.raises(BadBundleError, match="signatures"):
+        countersign(split.files, agree, lambda _: many)
+    assert read_all(split.files)
+
+
+SIGNATURES = b"-----BEGIN SSH SIGNATURE-----\n%b\n-----END SSH SIGNATURE-----\n"
 
 
 def test_nothing_is_looked_at_before_the_signature(medium: Path) -> None:

@@ -158,6 +158,31 @@ def test_several_may_sign(site: Folder) -> None:
     assert [each["identity"] for each in said["signers"]] == ["release@builder", "second@builder"]
 
 
+def test_a_second_person_signs_what_lies_there(site: Folder) -> None:
+    second = keygen(site.root / "second")
+    bundle(site, "-o", "b", "--split", "16MiB")
+    before = digest(site.root / "b.001")
+    done = site.run("countersign", "b.001", "--sign-key", str(second))
+    assert done.returncode == 0, done.stderr
+    assert "release@builder" in done.stderr
+    assert digest(site.root / "b.001") == before
+    settings = site.root / "sealift.yaml"
+    settings.write_text(settings.read_text() + "signing: {threshold: 2}\n")
+    assert refused(site, "inspect", "b.001")["error"] == "bad-signature"
+    added = site.run("key", "add", "second@builder", f"{second}.pub", "--yes")
+    assert added.returncode == 0, added.stderr
+    said = json.loads(site.run("inspect", "b.001", "--json").stdout)
+    assert len(said["signers"]) == 2
+
+
+def test_nobody_signs_what_nobody_signed(site: Folder) -> None:
+    stranger = keygen(site.root / "stranger")
+    bundle(site, "-o", "b", "--sign-key", str(stranger))
+    before = (site.root / "b").read_bytes()
+    done = site.run("countersign", "b")
+    assert (done.returncode, (site.root / "b").read_bytes()) == (3, before)
+
+
 def test_a_release_that_was_not_built_is_refused(site: Folder) -> None:
     assert "absent" in refused(site, "bundle", "-o", "b", "--release", "absent")["reason"]
     assert not (site.root / "b").exists()
