@@ -10,7 +10,7 @@ import io
 import os
 from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
 from fsspec.implementations.sftp import SFTPFileSystem
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SESSIONS = 6
 """Over one SSH connection: servers allow ten."""
 _PIECE = 1 << 20
+_TURNS = 3
+"""Times that folders are tried to be made: so many lie in each other below a cache's own."""
 
 
 @contextmanager
@@ -62,6 +64,7 @@ class _Sftp:
         self._idle: LifoQueue[_Files] = LifoQueue()
         self._room = BoundedSemaphore(SESSIONS)
         self._made: set[str] = set()
+        self._making = Lock()
 
     def close(self) -> None:
         """End all sessions."""
@@ -162,15 +165,17 @@ class _Sftp:
         return f"{self._url.path}/{name}"
 
     def _make(self, files: _Files, folder: str) -> None:
-        """Make a folder; somebody else may do so at this moment."""
-        if folder in self._made:
-            return
-        try:
-            files.makedirs(folder, exist_ok=True)
-        except OSError:
-            if not files.isdir(folder):
-                raise
-        self._made.add(folder)
+        """Make a folder with those above it; another writer may do so at this moment."""
+        with self._making:
+            for turn in range(_TURNS):
+                if folder in self._made:
+                    return
+                try:
+                    files.makedirs(folder, exist_ok=True)
+                    self._made.add(folder)
+                except OSError:
+                    if turn + 1 == _TURNS:
+                        raise
 
     def _take(self, name: str) -> _Files:
         self._room.acquire()

@@ -95,10 +95,23 @@ def s3(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
         yield place
 
 
+class _Body(Protocol):
+    """What a server sends."""
+
+    async def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, and none at the end."""
+
+    def close(self) -> None:
+        """Let go of it; the connection is used again if all was read."""
+
+
 class _Speech(Protocol):
     """What web servers and S3 do each in its own way; `target` is a name as fsspec spells it."""
 
-    async def look(self, files: Any, target: str) -> None:  # noqa: ANN401 - fsspec has no types
+    async def open(self, files: Any, target: str) -> _Body:  # noqa: ANN401 - fsspec has no types
+        """Begin to read; raise FileNotFoundError if there is no such file."""
+
+    async def look(self, files: Any, target: str) -> None:  # noqa: ANN401
         """Raise FileNotFoundError if there is no such file."""
 
     def put(self, files: Any, target: str, source: BinaryIO) -> None:  # noqa: ANN401
@@ -116,6 +129,16 @@ class _Http:
     def put(self, files: Any, target: str, source: BinaryIO) -> None:  # noqa: ANN401
         sync(files.loop, files._put_file, source, target, method="put")  # noqa: SLF001
 
+    async def open(self, files: Any, target: str) -> _Body:  # noqa: ANN401
+        session = await files.set_session()
+        answer = await session.get(files.encode_url(target))
+        try:
+            files._raise_not_found_for_status(answer, target)  # noqa: SLF001
+        except BaseException:
+            answer.release()
+            raise
+        return _Answer(answer)
+
     async def look(self, files: Any, target: str) -> None:  # noqa: ANN401
         session = await files.set_session()
         address = files.encode_url(target)
@@ -127,6 +150,19 @@ class _Http:
             files._raise_not_found_for_status(answer, target)  # noqa: SLF001
 
 
+class _Answer:
+    """The body of a web server's answer."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def read(self, size: int) -> bytes:
+        return await self._answer.content.read(size)
+
+    def close(self) -> None:
+        self._answer.close()
+
+
 class _S3:
     def close(self, files: Any) -> None:  # noqa: ANN401
         creator = getattr(files, "_s3creator", None)
@@ -135,14 +171,26 @@ class _S3:
 
     def put(self, files: Any, target: str, source: BinaryIO) -> None:  # noqa: ANN401
         """Send in parts what is large; nothing shows before all of it is there."""
+        first = source.read(_BLOCK)
+        if len(first) < _BLOCK:
+            files.pipe_file(target, first)
+            return
         out = files.open(target, "wb", block_size=_BLOCK, autocommit=False)
         try:
+            out.write(first)
             shutil.copyfileobj(source, out, _BLOCK)
             out.close()
             out.commit()
         except BaseException:
-            out.discard()
+            with suppress(Exception):  # what went wrong first is what matters
+                out.discard()
             raise
+
+    async def open(self, files: Any, target: str) -> _Body:  # noqa: ANN401
+        bucket, key, _ = files.split_path(target)
+        answer = await files._call_s3("get_object", Bucket=bucket, Key=key)  # noqa: SLF001
+        body: _Body = answer["Body"]
+        return body
 
     async def look(self, files: Any, target: str) -> None:  # noqa: ANN401
         bucket, key, _ = files.split_path(target)
@@ -185,7 +233,7 @@ class _Looped:
         """
         try:
             with told(self._url, name):
-                file, first = self._run(self._open, name, wait=self._late)
+                body, first = self._run(self._open, name, wait=self._late)
         except FileNotFoundError:
             return None
         except PermissionError as fault:
@@ -193,7 +241,7 @@ class _Looped:
                 return None
             raise refused(self._url, name, "read") from fault
         self._let_in = True
-        return io.BufferedReader(_Stream(self, name, file, first), _PIECE)
+        return io.BufferedReader(_Stream(self, name, body, first), _PIECE)
 
     def put(self, name: str, source: BinaryIO, /) -> None:
         """Keep what `source` has left.
@@ -221,37 +269,36 @@ class _Looped:
             return False
         return True
 
-    def more(self, file: Any, name: str) -> bytes:  # noqa: ANN401 - fsspec has no types
+    def more(self, body: _Body, name: str) -> bytes:
         """Read the next piece of an open file."""
         try:
             with told(self._url, name):
-                piece: bytes = self._run(file.read, _PIECE, wait=self._silence)
+                piece: bytes = self._run(body.read, _PIECE, wait=self._silence)
         except (FileNotFoundError, PermissionError) as fault:
             raise refused(self._url, name, "read") from fault
         return piece
 
-    def end(self, file: Any) -> None:  # noqa: ANN401 - fsspec has no types
+    def end(self, body: _Body) -> None:
         """Let go of an open file, read to its end or not."""
         with suppress(Exception):  # nothing more is wanted of it
-            self._run(_end, file, wait=self._silence)
+            self._run(_end, body, wait=self._silence)
 
     def _run(self, work: Callable[..., Any], *words: Any, wait: float) -> Any:  # noqa: ANN401
         return sync(self._files.loop, work, *words, timeout=wait)
 
-    async def _open(self, name: str) -> tuple[Any, bytes]:
-        """Ask for a file; only its first bytes show whether there is one."""
-        file = await self._files.open_async(f"{self._root}/{name}", size=0)
+    async def _open(self, name: str) -> tuple[_Body, bytes]:
+        """Ask for a file, and for its first bytes."""
+        body = await self._speech.open(self._files, f"{self._root}/{name}")
         try:
-            return file, await file.read(_PIECE)
+            return body, await body.read(_PIECE)
         except BaseException:
-            await _end(file)
+            body.close()
             raise
 
 
-async def _end(file: Any) -> None:  # noqa: ANN401 - fsspec has no types
-    body = getattr(file, "r", None)
-    if body is not None:
-        body.close()
+async def _end(body: _Body) -> None:
+    """Close it where it was opened: in the thread of the loop."""
+    body.close()
 
 
 @contextmanager
@@ -265,10 +312,10 @@ def _closing(place: _Looped) -> Iterator[_Looped]:
 class _Stream(io.RawIOBase):
     """A file that comes over a network."""
 
-    def __init__(self, place: _Looped, name: str, file: Any, first: bytes) -> None:  # noqa: ANN401
+    def __init__(self, place: _Looped, name: str, body: _Body, first: bytes) -> None:
         self._place = place
         self._name = name
-        self._file = file
+        self._body = body
         self._window = memoryview(first)
 
     def readable(self) -> bool:
@@ -276,12 +323,12 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
         if not self._window:
-            self._window = memoryview(self._place.more(self._file, self._name))
+            self._window = memoryview(self._place.more(self._body, self._name))
         piece, self._window = self._window[: len(buffer)], self._window[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
     def close(self) -> None:
         if not self.closed:
-            self._place.end(self._file)
+            self._place.end(self._body)
         super().close()

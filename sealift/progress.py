@@ -137,21 +137,20 @@ class Tally:
 def _line(event: Event) -> str | None:
     if event.key.endswith(QUIET) and event.kind is not EventKind.FAILED:
         return None
-    match event.kind:
-        case EventKind.FINISHED:
-            return f"built     {event.shown:<40} {event.seconds:6.1f} s"
-        case EventKind.CHECKED:
-            return f"identical {event.shown:<40} {event.seconds:6.1f} s"
-        case EventKind.FAILED:
-            return f"failed    {event.shown:<40} {quote(event.detail)}"
-        case EventKind.TAKEN:
-            said = f"{event.total} paths, {event.size / MEGABYTE:.1f} MB"
-            return f"taken     {event.name:<40} {said}"
-        case EventKind.CACHE_FAULT:
-            return f"no cache  {event.name:<40} {quote(event.detail)}"
-        case EventKind.SKIPPED:
-            return f"skipped   {event.shown:<40} {event.detail} failed"
-    return None
+    took = f"{event.seconds:6.1f} s"
+    said = {
+        EventKind.FINISHED: ("built", event.shown, took),
+        EventKind.CHECKED: ("identical", event.shown, took),
+        EventKind.TAKEN: (
+            "taken",
+            event.name,
+            f"{event.total} paths, {event.size / MEGABYTE:.1f} MB",
+        ),
+        EventKind.CACHE_FAULT: ("no cache", event.name, quote(event.detail)),
+        EventKind.FAILED: ("failed", event.shown, quote(event.detail)),
+        EventKind.SKIPPED: ("skipped", event.shown, f"{event.detail} failed"),
+    }.get(event.kind)
+    return None if said is None else f"{said[0]:<9} {said[1]:<40} {said[2]}"
 
 
 class Live:
