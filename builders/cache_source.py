@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builders.cache_record import Record, parse, record_name
-from builders.cache_urls import CacheLateError, CacheUrl, Dial, Patience, opened
+from builders.cache_urls import CacheLateError, opened
 from store.binary_cache import INFO, TEXT_LIMIT, BadCacheError, check_store, read_exactly
 from store.cache_read import Taken, look_up, take
 from store.errors import Error, IntegrityError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import BinaryIO
 
+    from builders.cache_urls import CacheUrl, Dial, Patience
     from store.binary_cache import ByteStore
     from store.cache_keys import PublicKey
     from store.local import LocalStore
