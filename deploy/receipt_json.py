@@ -34,8 +34,14 @@ _MOST_MACHINES = 1_000
 
 def dump(receipt: Receipt) -> bytes:
     """Spell what is signed: the size of the JSON as eight bytes, and the JSON as a zstd frame."""
+    text = json.dumps(record(receipt), separators=(",", ":"), sort_keys=True).encode()
+    return _SIZE.pack(len(text)) + compress(text)
+
+
+def record(receipt: Receipt) -> dict[str, Any]:
+    """Return all that a receipt says, as JSON data; paths are told once, and then by number."""
     numbers = {info.path: number for number, info in enumerate(receipt.infos)}
-    record = {
+    return {
         "format": _FORMAT,
         "site": receipt.site,
         "store_dir": receipt.store_dir,
@@ -45,8 +51,6 @@ def dump(receipt: Receipt) -> bytes:
         "paths": rows(receipt.infos),
         "machines": [_machine_to_json(each, numbers) for each in receipt.machines],
     }
-    text = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
-    return _SIZE.pack(len(text)) + compress(text)
 
 
 def parse(body: bytes) -> Receipt:

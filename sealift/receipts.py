@@ -17,6 +17,15 @@ def load(settings: Settings, file: Path) -> Receipt:
     """Read a receipt that somebody signed whom the settings trust.
 
     Raises:
+        Error: as `checked`.
+    """
+    return checked(settings, file)[0]
+
+
+def checked(settings: Settings, file: Path) -> tuple[Receipt, tuple[Signer, ...]]:
+    """Read a receipt, and say who signed it.
+
+    Raises:
         BadReceiptError: it is none.
         SignatureError: nobody did.
     """
@@ -26,10 +35,12 @@ def load(settings: Settings, file: Path) -> Receipt:
 
     wanted = policy(settings, namespace=RECEIPT)
 
-    def check(body: bytes, signatures: Sequence[bytes]) -> tuple[Signer, ...]:
-        return verify(body, signatures, wanted)
+    signers: list[Signer] = []
 
-    return load(file, check)
+    def check(body: bytes, signatures: Sequence[bytes]) -> None:
+        signers.extend(verify(body, signatures, wanted))
+
+    return load(file, check), tuple(signers)
 
 
 def base(settings: Settings, file: Path, site: str) -> Receipt:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from store.local import LocalStore
     from store.path import StorePath
 
-NAMED = 8
+NAMED = 16
 """Missing paths that an error names."""
 
 _VERSION = re.compile(rb"[0-9]+(?:[._+~-]?[0-9]+)*")
@@ -55,8 +55,9 @@ def whole(store: LocalStore, top: StorePath) -> Delta:
     Raises:
         MissingReferenceError: the path is not valid here.
     """
-    shared = Shared(store.links_dir)
-    manifests = tuple(_described(store, store.closure([top]), shared))
+    with store.session():
+        shared = Shared(store.links_dir)
+        manifests = tuple(_described(store, store.closure([top]), shared))
     return Delta(manifests, None, blobs(manifests))
 
 
@@ -70,6 +71,13 @@ def delta(
     Raises:
         MissingReferenceError: the path is not valid here.
     """
+    with store.session():
+        return _delta(store, top, receipt, recorded)
+
+
+def _delta(
+    store: LocalStore, top: StorePath, receipt: Receipt, recorded: Iterable[Manifest]
+) -> Delta:
     infos, held = store.closure([top]), {info.path for info in receipt.held}
     shared = Shared(store.links_dir)
     new = tuple(_described(store, (info for info in infos if info.path not in held), shared))
@@ -135,7 +143,7 @@ def require(base: Base, store: LocalStore) -> None:
         else "the bundle builds on a path that is not in the store",
         where=str(store.store_dir),
         expected="\n".join(names),
-        got=f"it was made for what receipt {base.receipt[:12]} said",
+        got=f"it was made for what receipt {base.receipt[:16]} said",
         hint="take a new one to the builder: sealift receipt -o FILE; there: "
         "sealift bundle --since FILE",
     )

@@ -41,11 +41,16 @@ def inspect(
 ) -> None:
     """Verify the signatures of a bundle, and say what it is and carries.
 
-    One of its parts is enough. Contents are not read: that is `sealift verify FILE`.
+    One of its parts is enough. Contents are not read: that is `sealift verify FILE`. A receipt is
+    shown likewise; with --json all that it says.
     """
     from deploy.bundle.read import Bundle
+    from deploy.receipt_file import is_receipt
     from sealift.bundle_view import Checked
 
+    if len(files) == 1 and not sbom and is_receipt(files[0]):
+        _show_receipt(location, files[0], paths=paths, as_json=as_json)
+        return
     checked = Checked(location.settings())
     with Bundle.open(files, checked) as found:
         if sbom:
@@ -60,6 +65,23 @@ def inspect(
         if paths:
             for each in _paths(found.manifest):
                 say(f"{each['path']}  {each['nar_size']}")
+
+
+def _show_receipt(location: Location, file: Path, *, paths: bool, as_json: bool) -> None:
+    """Say what a receipt says: nothing else leaves the site in it."""
+    from deploy.receipt_json import record
+    from sealift import receipt_view
+    from sealift.receipts import checked
+
+    found, signers = checked(location.settings(), file)
+    if as_json:
+        click.echo(json.dumps(record(found)))
+        return
+    for label, text in receipt_view.rows(found, signers):
+        say(f"{label:<{_WIDTH}} {text}")
+    if paths:
+        for each in found.infos:
+            say(f"{each.path}  {each.nar_size}")
 
 
 def _print_bill(found: Bundle) -> None:

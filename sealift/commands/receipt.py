@@ -16,7 +16,7 @@ from store.errors import Error, InputError
 if TYPE_CHECKING:
     from builders.settings import Settings
     from deploy.host import Host
-    from deploy.receipt import Machine, Receipt
+    from deploy.receipt import Receipt
     from deploy.receipt_file import Sealed
     from sealift.held import Told
     from sealift.site import Location, Site
@@ -148,6 +148,8 @@ def _is_silent(error: Error) -> bool:
 
 
 def _show(found: Receipt, file: Path, sealed: Sealed, *, as_json: bool) -> None:
+    from sealift.receipt_view import SHORT, current, last, sentence
+
     size = len(bytes(sealed))
     if as_json:
         record = {
@@ -157,35 +159,20 @@ def _show(found: Receipt, file: Path, sealed: Sealed, *, as_json: bool) -> None:
             "site": found.site,
             "number": found.number,
             "paths": len(found.held),
-            "machines": [_record(each) for each in found.machines],
+            "machines": [
+                {
+                    "name": each.name,
+                    "paths": None if each.paths is None else len(each.paths),
+                    "generation": current(each),
+                    "packages": each.packages is not None,
+                }
+                for each in found.machines
+            ],
         }
         click.echo(json.dumps(record))
         return
-    last = "no bundle yet" if found.number is None else f"bundle {found.number}"
-    held = f"{last}, {len(found.held)} paths, {size / 1000:.1f} kB"
-    say(f"receipt   {sealed.digest[:12]} of {found.site}: {held}", err=True)
+    held = f"{last(found)}, {len(found.held)} paths, {size / 1000:.1f} kB"
+    say(f"receipt   {sealed.digest[:SHORT]} of {found.site}: {held}", err=True)
     for each in found.machines[1:]:
-        say(f"          {each.name}: {_sentence(each)}", err=True)
+        say(f"          {each.name}: {sentence(each)}", err=True)
     click.echo(file)
-
-
-def _record(machine: Machine) -> dict[str, object]:
-    return {
-        "name": machine.name,
-        "paths": None if machine.paths is None else len(machine.paths),
-        "generation": _current(machine),
-        "packages": machine.packages is not None,
-    }
-
-
-def _sentence(machine: Machine) -> str:
-    current = _current(machine)
-    runs = "nothing deployed" if current is None else f"generation {current}"
-    held = "its agent is too old to tell what it holds"
-    if machine.paths is not None:
-        held = f"{len(machine.paths)} paths"
-    return f"{runs}, {held}"
-
-
-def _current(machine: Machine) -> int | None:
-    return next((each.number for each in machine.generations if each.current), None)

@@ -18,6 +18,7 @@ from deploy import facts, holding
 from deploy.errors import HeadLostError, OtherSiteError
 from deploy.host import Host
 from deploy.place import Place
+from deploy.receipt_json import record
 from deploy.remote import RemoteHead
 from deploy.signing import SignatureError
 from sealift import held, receipts
@@ -147,6 +148,23 @@ def test_a_bundle_of_another_site_does_not_build_on_it(site: Folder) -> None:
     assert receipts.base(settings, site.root / "hpc1.receipt", "hpc1").site == "hpc1"
     with pytest.raises(OtherSiteError):
         receipts.base(settings, site.root / "hpc1.receipt", "hpc2")
+
+
+def test_what_leaves_the_site_can_be_looked_at(site: Folder) -> None:
+    assert site.run("receipt", "-o", "hpc1.receipt").returncode == 0
+    done = site.run("inspect", "hpc1.receipt", "--paths")
+    assert done.returncode == 0, done.stderr
+    found = read(site)
+    assert "receipt of hpc1" in done.stdout
+    assert "transfer@hpc1" in done.stdout
+    assert found.digest in done.stdout
+    assert str(found.held[0].path) in done.stdout
+    said = json.loads(site.run("inspect", "hpc1.receipt", "--json").stdout)
+    assert said == json.loads(json.dumps(record(found)))
+    (site.root / "allowed_signers").write_text("")
+    done = site.run("inspect", "hpc1.receipt")
+    assert done.returncode == 3
+    assert "receipt of" not in done.stdout
 
 
 def test_packages_are_locked_by_a_receipt(site: Folder) -> None:
