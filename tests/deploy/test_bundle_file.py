@@ -33,6 +33,7 @@ from deploy.bundle.format import (
 from deploy.bundle.part import Part
 from deploy.bundle.read import Bundle
 from deploy.bundle.write import Written, write
+from store.database import DiskFullError
 from store.errors import Error, InputError, IntegrityError
 from store.local import LocalStore
 from store.manifest import Shared, blobs, describe
@@ -468,6 +469,26 @@ def test_a_file_system_of_small_files_is_told_from_a_fault(
         signal.signal(signal.SIGXFSZ, before)
     assert "--split" in str(caught.value.hint)
     assert list(medium.iterdir()) == []
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Mount a medium of 8 MB."""
+    place = tmp_path.resolve() / "small"
+    place.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=8M", "none", str(place)]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small medium: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_medium_is_told_from_a_fault(store: LocalStore, top: StorePath, small: Path) -> None:
+    with pytest.raises(DiskFullError, match="medium is full") as caught:
+        written(store, top, small / "b")
+    assert "--split" in str(caught.value.hint)
+    assert list(small.iterdir()) == []
 
 
 _PEAK = """
