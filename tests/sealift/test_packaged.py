@@ -109,6 +109,20 @@ def test_a_machine_with_glibc_and_nothing_else_locks(artefact: Artefact, tmp_pat
     shutil.rmtree(root / "home" / ".cache")
 
 
+def test_a_machine_with_glibc_and_nothing_else_makes_keys(
+    artefact: Artefact, tmp_path: Path
+) -> None:
+    """By the ssh-keygen that it carries, which wants to know whose process it is."""
+    root = bare_root(artefact, tmp_path / "root")
+    (root / "etc").mkdir()
+    (root / "etc" / "passwd").write_text(f"user:x:{os.getuid()}:0::/home:/bin/sh\n")
+    done = run_bare(root, "key", "init", "--identity", "site@lab", "--no-passphrase")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("site@lab ")
+    assert (root / "site" / "keys" / "signing.pub").read_text().startswith("ssh-ed25519 ")
+    shutil.rmtree(root / "home" / ".cache")
+
+
 def test_all_that_is_carried_needs_glibc_and_itself_alone(unpacked: Path) -> None:
     (tree,) = (path for path in unpacked.iterdir() if not path.name.startswith("."))
     files = elf_files([tree])
