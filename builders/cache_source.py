@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from builders.cache_record import Record, parse, record_name
 from builders.cache_urls import CacheLateError, opened
@@ -211,9 +211,10 @@ class _Watched:
             known = self._texts[name]
             return None if known is None else io.BytesIO(known)
         self.check(name)
-        stream = self._files.get(name)
+        found = self._files.get(name)
+        stream = None if found is None else io.BufferedReader(_Limited(found, self, name))
         if name.startswith("nar/"):
-            return None if stream is None else io.BufferedReader(_Limited(stream, self, name))
+            return stream
         if stream is None:
             self._texts[name] = None
             return None
@@ -246,7 +247,8 @@ class _Limited(io.RawIOBase):
     """A stream that is over when its cache's time is."""
 
     def __init__(self, stream: BinaryIO, watched: _Watched, name: str) -> None:
-        self._stream = stream
+        # Of each read no more than is there: what drips would fill a large one for ever.
+        self._stream = cast("io.BufferedReader", stream)
         self._watched = watched
         self._name = name
 
@@ -255,7 +257,7 @@ class _Limited(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
         self._watched.check(self._name)
-        piece = self._stream.read(len(buffer))
+        piece = self._stream.read1(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -50,7 +50,7 @@ class Substitutes:
         platform: str,
         observe: Observer,
         jobs: int = 1,
-        patience: Patience = PATIENCE,
+        patience: Patience | None = None,
     ) -> None:
         """Ask nobody yet."""
         self.taken: dict[str, StorePath] = {}
@@ -59,8 +59,8 @@ class Substitutes:
         self._platform = platform
         self._observe = observe
         self._jobs = jobs
-        self._patience = patience
-        self._sources = [Source(each, store, patience) for each in caches]
+        self._patience = patience or PATIENCE
+        self._sources = [Source(each, store, self._patience) for each in caches]
         self._memo = _table(caches)
         self._known: dict[str, tuple[Record, Source]] = {}
         self._tried: dict[str, set[Source]] = {}
