@@ -157,6 +157,7 @@ class Watch:
         self._token = secrets.token_hex(8)
         self._nft = ""
         self._came = False
+        self._ours = False
 
     def begin(self, allowed: Iterable[Network]) -> None:
         """Hide what is to be hidden, lay the rules and arm them.
@@ -166,6 +167,7 @@ class Watch:
         """
         self._nft = self._find() or self._bring()
         self._refuse_another()
+        self._ours = True
         self._must(self.machine.script(END, (self._nft,), timeout=SECONDS), "cleared")
         sockets = self.machine.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"], timeout=SECONDS)
         laid = rules(allowed, served_ports(sockets.stdout.decode()))
@@ -233,8 +235,8 @@ class Watch:
         return tuple(done.stdout.decode().split()) if not done.status else ()
 
     def end(self) -> None:
-        """Take everything away again; what cannot be goes by itself."""
-        if self._nft:
+        """Take away what was laid, by this watch alone; what cannot be goes by itself."""
+        if self._ours:
             self.machine.script(END, (self._nft,), timeout=SECONDS)
         if self._came:
             self.machine.run(["rm", "-rf", "--", self._tools.brought], timeout=SECONDS)

@@ -199,6 +199,15 @@ def test_if_one_cannot_be_watched_all_are_let_go() -> None:
     assert one.said[-1] == "end"
 
 
+def test_a_proof_of_somebody_else_is_left_alone() -> None:
+    free, taken = FakeMachine("head1"), FakeMachine("head2", armed=True)
+    with pytest.raises(WatchError, match="head2 is watched already"):
+        proved([free, taken], lambda _: 0, DEPLOY)
+    assert taken.armed
+    assert taken.said == ["find"]
+    assert not free.armed
+
+
 def test_an_operator_who_stops_leaves_nobody_cut_off() -> None:
     machine = FakeMachine("head1")
 
