@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,13 @@ from sealift.sizes import Size
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from builders.settings import Settings
-    from deploy.bundle.base import Delta
     from deploy.bundle.issued import Issue
-    from deploy.bundle.write import Label, Written
-    from deploy.receipt import Receipt
+    from deploy.bundle.write import Written
     from deploy.release import Release
+    from sealift.cargo import Cargo
     from sealift.site import Location, Site
-    from store.path import StorePath
 
 
 @click.command()
@@ -94,10 +91,10 @@ def bundle(
     deploy`. With --since and a receipt of the site it holds only what is missing there, of small
     files only what changed.
     """
-    from deploy.bundle import issued, records
+    from deploy.bundle import records
     from deploy.bundle.write import write
     from deploy.signing import RELEASE
-    from sealift import alongside, fleet, receipts
+    from sealift import alongside, cargo, fleet, receipts
     from sealift.bundle_view import watching
     from sealift.signing import signer
 
@@ -109,40 +106,42 @@ def bundle(
             _show(mended, None, as_json=as_json)
             return
         meant = fleet.release(site, release)
-        top = site.store.parse(meant.path)
-        to = name or site_name(site.settings)
+        to = name or cargo.site_name(site.settings)
         sign = signer(site.settings, sign_keys, RELEASE)
         program = alongside.one_file(site) if with_sealift else None
         beside = None if program is None else alongside.check(program, out.parent, force=force)
         receipt = None if since is None else receipts.base(site.settings, since, to)
-        content = _content(site, top, receipt, to)
-        documents, trust = _documents(site, top, content), _trust(site.settings)
-        made_of = issued.contents(
-            str(top), receipt and receipt.digest, _hashes(documents), _hashes(trust)
-        )
+        load = cargo.load(site, meant, receipt, to)
         _warn(site, meant, release)
-        var_dir = site.store.var_dir
-        with issued.opened(var_dir, to) as numbers, watching("written", quiet=as_json) as observe:
-            last = 0 if receipt is None else receipt.number or 0
-            now = time.time()
-            issue = numbers.issue(str(top), made_of, number=number, now=now, received=last)
-            label = _label(site, meant, to, release, issue)
+        with _numbered(site, load, number) as issue, watching("written", quiet=as_json) as observe:
             written = write(
                 site.store,
-                content,
+                load.content,
                 out,
-                label=label,
+                label=cargo.label(site, meant, to, release, issue),
                 sign=sign,
                 split=split,
-                documents=documents,
-                trust=trust,
+                documents=load.documents,
+                trust=load.trust,
                 observe=observe,
                 force=force,
             )
-            records.keep(var_dir, to, issue.number, written.stored)
+            records.keep(site.store.var_dir, to, issue.number, written.stored)
         if program is not None and beside is not None:
             alongside.lay(program, beside, sign)
     _show(written, beside, as_json=as_json)
+
+
+@contextmanager
+def _numbered(site: Site, load: Cargo, number: int | None) -> Iterator[Issue]:
+    """Give the number of a bundle; nobody else is given one for that site meanwhile."""
+    from deploy.bundle import issued
+
+    received = (load.receipt and load.receipt.number) or 0
+    with issued.opened(site.store.var_dir, load.to) as numbers:
+        yield numbers.issue(
+            str(load.top), load.mark, number=number, now=time.time(), received=received
+        )
 
 
 def _check_alone(**others: object) -> None:
@@ -174,14 +173,15 @@ def _repair(
     from deploy.bundle import repair
     from deploy.bundle.base import Delta
     from deploy.bundle.write import write
+    from sealift import cargo
     from sealift.bundle_view import watching
 
     wanted = repair.load(file)
     damaged = repair.recorded(site.store.var_dir, wanted)
     whole = Delta(damaged.paths, None, {})
-    documents = wanted.among(_documents(site, damaged.top, whole))
-    trust = wanted.among(_trust(site.settings))
-    extra = {*_hashes(documents).values(), *_hashes(trust).values()}
+    documents = wanted.among(cargo.documents(site, damaged.top, whole))
+    trust = wanted.among(cargo.trust(site.settings))
+    extra = {*cargo.hashes(documents).values(), *cargo.hashes(trust).values()}
     with watching("written", quiet=quiet) as observe:
         return write(
             site.store,
@@ -194,77 +194,6 @@ def _repair(
             observe=observe,
             force=force,
         )
-
-
-def site_name(settings: Settings) -> str:
-    """Return what bundles call the site.
-
-    Raises:
-        InputError: the settings do not say.
-    """
-    if settings.site is None:
-        raise InputError(
-            "the settings do not say for which site this is",
-            where=str(settings.file),
-            hint="site: NAME, as there; or here and now: --site NAME",
-        )
-    return settings.site
-
-
-def _content(site: Site, top: StorePath, receipt: Receipt | None, name: str) -> Delta:
-    from deploy.bundle import records
-    from deploy.bundle.base import delta, whole
-
-    if receipt is None:
-        return whole(site.store, top)
-    return delta(site.store, top, receipt, records.manifests(site.store.var_dir, name))
-
-
-def _documents(site: Site, top: StorePath, content: Delta) -> Mapping[str, bytes]:
-    """Return the bill of materials, and how what is carried was built, as far as that is known."""
-    from builders.provenance import load
-    from deploy.bill import FILE
-
-    found = {}
-    bill = site.store.real(top) / FILE
-    if bill.is_file():
-        found["sbom"] = bill.read_bytes()
-    paths = (each.path(str(site.store.store_dir)) for each in content.manifests)
-    records = [said for path in paths if (said := load(site.store, path))]
-    if records:
-        found["provenance"] = json.dumps(records, sort_keys=True, separators=(",", ":")).encode()
-    return found
-
-
-def _trust(settings: Settings) -> Mapping[str, bytes]:
-    """Return whose signatures count here: a bundle tells the site, which may come to agree."""
-    files = {"signers": settings.signing.signers, "revoked": settings.signing.revoked}
-    return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
-
-
-def _hashes(documents: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(data).hexdigest() for name, data in documents.items()}
-
-
-def _label(site: Site, meant: Release, to: str, named: str | None, issue: Issue) -> Label:
-    from deploy.bundle.write import Label
-
-    # A path has no name of its own: at the site it takes the place of the release.
-    root = named if named is not None and named in site.recipes else site.release()
-    said = {
-        "name": root,
-        "revision": "" if meant.systemd is None else meant.systemd.revision,
-        "services": " ".join(sorted(meant.services)),
-        "frontends": " ".join(sorted(meant.frontends)),
-    }
-    return Label(
-        site=to,
-        number=issue.number,
-        created=issue.created,
-        top=site.store.parse(meant.path),
-        root=root,
-        release={key: value for key, value in said.items() if value},
-    )
 
 
 def _warn(site: Site, meant: Release, named: str | None) -> None:
