@@ -17,12 +17,15 @@ from builders.settings import load_settings
 from deploy import facts, holding
 from deploy.errors import HeadLostError, OtherSiteError
 from deploy.host import Host
+from deploy.known_hosts import pin, spell
 from deploy.place import Place
 from deploy.receipt_json import record
 from deploy.remote import RemoteHead
 from deploy.signing import SignatureError
 from sealift import held, receipts
 from store.local import LocalStore
+from tests.deploy.sshd import USER, needs_sshd, serve
+from tests.sealift.conftest import SEALIFT
 from tests.sealift.test_capture import REDUCED, STATUS
 from tests.store.trees import lay
 
@@ -198,6 +201,33 @@ def test_a_head_that_is_silent(site: Folder) -> None:
         assert len(read(site).machines) == 1
         assert site.run("receipt", "-o", "hpc1.receipt", "--no-heads").returncode == 0
         assert site.run("receipt", "-o", "x", "--no-heads", "--host", "head1").returncode == 2
+
+
+@needs_sshd
+def test_a_head_is_asked_over_ssh(site: Folder, tmp_path: Path) -> None:
+    """The head is this machine: its store and its agent are the transfer host's own."""
+    agent = f'#!/bin/sh\nexec {SEALIFT} --config {site.root}/sealift.yaml "$@"\n'
+    with LocalStore.open(site.root / "store") as store:
+        with store.temporary() as place:
+            lay(place / "tree", {b"bin": {b"sealift": (agent.encode(),)}})
+            top = store.add(place / "tree", "release", durable=False).path
+        profiles = store.var_dir / "profiles"
+        (profiles / "system-2-link").symlink_to(store.real(top))
+        (profiles / "system").symlink_to("system-2-link")
+    with serve(tmp_path.resolve() / "sshd") as server:
+        pin(site.root / "known_hosts", spell("127.0.0.1", server.port), (server.key,))
+        said = f"address: 127.0.0.1, port: {server.port}, user: {USER}, sudo: never"
+        host = f"{{kind: ssh, {said}, key: {server.folder / 'user'}}}"
+        (site.root / "sealift.yaml").write_text(f"{SITE}hosts:\n  head1: {host}\n")
+        done = site.run("receipt", "-o", "hpc1.receipt")
+    assert done.returncode == 0, done.stderr
+    assert "head1: generation 2, 2 paths" in done.stderr
+    here, there = read(site).machines
+    assert there.name == "head1"
+    assert there.paths == here.paths
+    assert there.generations == here.generations
+    assert there.system is not None
+    assert (there.packages is not None) == Path("/var/lib/dpkg/status").is_file()
 
 
 @dataclass
