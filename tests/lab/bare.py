@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 ADDRESS = 2
 """The last byte of the transfer host's address; the lab's own end of the bridge has 1."""
-LINK = "sl-transfer"
 SITE = "/srv/site"
 """Where the site's settings lie; it is also the working directory of commands."""
 MEDIUM = "/mnt/medium"
@@ -124,7 +123,8 @@ def transfer_host(lab: Lab, folder: Path) -> Iterator[TransferHost]:
     Raises:
         LabError: it does not come up.
     """
-    if lab.names is None:
+    names = lab.names
+    if names is None:
         raise LabError("the lab is not up")
     for name in ("root", "disk/upper", "disk/work"):
         (folder / name).mkdir(parents=True)
@@ -134,17 +134,22 @@ def transfer_host(lab: Lab, folder: Path) -> Iterator[TransferHost]:
         (*argv, "sh", "-c", HOLD, "sh", str(folder / "root"), str(lower), str(folder / "disk")),
         stdin=subprocess.DEVNULL,
     )
-    host = TransferHost(lab.names, folder, holder)
+    host = TransferHost(names, folder, holder)
     try:
         _await(host)
-        _link(host, lab.names)
+        _link(host, names)
         for place in (SITE, MEDIUM):
             host.run("mkdir", "-p", place, cwd="/")
         yield host
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        run("ip", "link", "delete", LINK, check=False)
+        run("ip", "link", "delete", link(names), check=False)
+
+
+def link(names: Names) -> str:
+    """Name this machine's end of the host's link; a link's name has 15 letters at most."""
+    return f"l{names.number}-transfer"
 
 
 def bare_root() -> Path:
@@ -192,9 +197,10 @@ def _link(host: TransferHost, names: Names) -> None:
     """Give it its one link: to the bridge of the heads, with no way to anywhere else."""
     inner = host._inner
     inside = ("nsenter", f"--target={inner}", "-n", "--", "ip")
-    run("ip", "link", "delete", LINK, check=False)
-    run("ip", "link", "add", LINK, "type", "veth", "peer", "name", "net0", "netns", str(inner))
-    run("ip", "link", "set", LINK, "master", names.bridge, "up")
+    ours = link(names)
+    run("ip", "link", "delete", ours, check=False)
+    run("ip", "link", "add", ours, "type", "veth", "peer", "name", "net0", "netns", str(inner))
+    run("ip", "link", "set", ours, "master", names.bridge, "up")
     run(*inside, "link", "set", "lo", "up")
     run(*inside, "address", "add", f"{host.address}/24", "dev", "net0")
     run(*inside, "link", "set", "net0", "up")
