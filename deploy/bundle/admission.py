@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from deploy import durable
 from deploy.bundle import numbers
-from deploy.bundle.format import PartMissingError
+from deploy.bundle.format import DamagedGroupError, PartMissingError
 from deploy.bundle.numbers import FOLDER, Arrival
 from deploy.rotation import Trust, change, install
+from store.frames import FrameError
 from store.nar import open_file
 from store.remove import remove
 
@@ -112,12 +113,15 @@ def complete(
 
 
 def _carried(links: Path, manifest: BundleManifest, pieces: Pieces) -> Trust | None:
-    """Return the keys that a bundle brings, as far as they are here already."""
+    """Return the keys that a bundle brings; None if it brings none, or they cannot be read now.
+
+    Those that cannot are wanted all the same when it is received, so that nothing is registered.
+    """
     if not manifest.trust:
         return None
     found = {}
     for name, sha256 in manifest.trust.items():
-        data = _from(pieces, sha256) or _shared(links, sha256)
+        data = _shared(links, sha256) or _from(pieces, sha256)
         if data is None:
             return None
         found[name] = data
@@ -125,7 +129,7 @@ def _carried(links: Path, manifest: BundleManifest, pieces: Pieces) -> Trust | N
 
 
 def _from(pieces: Pieces, sha256: str) -> bytes | None:
-    with suppress(PartMissingError):
+    with suppress(PartMissingError, DamagedGroupError, FrameError):
         return pieces.file(sha256)
     return None
 
