@@ -74,8 +74,10 @@ def make_pex(
 def share(ours: Path, theirs: Path) -> bool:
     """Replace what is equal in the wheel's own path by links to it; say whether all was.
 
-    Bytecode is the wheel's alone: where a folder stays real, it is linked in.
+    Bytecode is the wheel's alone: where a folder stays real, it is linked in instead of
+    what the wheel was published with.
     """
+    shutil.rmtree(ours / "__pycache__", ignore_errors=True)
     names = names_in(ours)
     kept = [name for name in names if not replace(ours / name, theirs / name)]
     bytecode = theirs / "__pycache__"
