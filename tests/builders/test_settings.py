@@ -203,6 +203,7 @@ def test_overrides_start_at_the_working_directory(
     assert found.store_dir == tmp_path / ".sealift" / "store"
 
 
+CACHE_KEY = "site-1:" + "A" * 43 + "="
 WRONG = {
     "empty": ("", "1:1", "the file is empty", None),
     "a list": ("- a\n", "1:1", "wrong type", None),
@@ -241,6 +242,30 @@ WRONG = {
     "identity": ("signing: {identity: 'a*'}\n", "1:21", "no name of identity", None),
     "threshold": ("signing: {threshold: 0}\n", "1:22", "out of range", None),
     "signing": ("signing: {keys: x}\n", "1:11", "unknown key", "did you mean 'key'?"),
+    "shared cache without keys": (
+        "substituters: [{url: 'file:///x'}]\n",
+        "1:16",
+        "a shared cache without public_keys",
+        None,
+    ),
+    "shared cache that trusts nobody": (
+        "substituters: [{url: 'file:///x', public_keys: []}]\n",
+        "1:48",
+        "nobody is trusted here",
+        None,
+    ),
+    "key of a shared cache": (
+        "substituters: [{url: 'ftp://x/y', public_keys: ['a:b']}]\n",
+        "1:49",
+        "not a public key",
+        None,
+    ),
+    "address of a shared cache": (
+        f"substituters: [{{url: 'ftp://x/y', public_keys: ['{CACHE_KEY}']}}]\n",
+        "1:22",
+        "no address of a cache",
+        None,
+    ),
     "keep": ("keep: 0\n", "1:7", "out of range", None),
     "connect timeout": ("connect_timeout: 0.5\n", "1:18", "wrong type", None),
     "kind of host": ("hosts: {a: {kind: remote}}\n", "1:19", "unknown kind of host", None),
