@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deploy.host import Host
     from deploy.offline import Step
     from deploy.proof import Proof
+    from deploy.release import Release
     from sealift.site import Location
 
 _STEERING = re.compile(r"(?:PIP|NPM|UV|APT|YARN|NODE)_|.*_PROXY\Z", re.IGNORECASE)
@@ -211,8 +212,20 @@ def _about(location: Location, settings: Settings, files: Sequence[Path]) -> dic
         "by": fleet.operator(),
         "sealift": text(),
         "release": None if release is None else release.path.name,
+        "bundle": None if release is None else _bundle(settings, release),
         "files": [file.name for file in files],
     }
+
+
+def _bundle(settings: Settings, release: Release) -> dict[str, Any] | None:
+    """Return number and digest of the bundle that a release came in, if it came in one."""
+    from deploy.bundle.numbers import load
+
+    if settings.site is None:
+        return None
+    came = load(settings.store_dir.parent / "var", settings.site).arrivals
+    found = [each for each in came if each.top == release.path.name]
+    return {"number": found[-1].number, "digest": found[-1].digest} if found else None
 
 
 def _write(file: Path, data: bytes, sign: Callable[[bytes], Sequence[bytes]] | None) -> None:
