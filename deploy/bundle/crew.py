@@ -50,7 +50,6 @@ class Crew(Generic[Task, Result]):
         self._busy: set[Connection] = set()
 
     def __enter__(self) -> Self:
-        gc.collect()
         gc.freeze()  # else each worker's collector would copy what it shares with us
         for _ in range(self._count):
             self._hire()
