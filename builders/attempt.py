@@ -169,7 +169,7 @@ class Connections:
             return self._pools[key]
 
     def _make(self, proxy: str, scheme: str) -> urllib3.PoolManager:
-        context = _trust() if scheme == "https" else None
+        context = trust() if scheme == "https" else None
         if proxy:
             return urllib3.ProxyManager(
                 proxy, num_pools=16, maxsize=self._threads, ssl_context=context
@@ -177,16 +177,26 @@ class Connections:
         return urllib3.PoolManager(num_pools=16, maxsize=self._threads, ssl_context=context)
 
 
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Read the machine's certificates, once for all connections: it takes 20 ms."""
     context = create_urllib3_context()
     context.load_default_certs()
+    for bundle in _beside():
+        context.load_verify_locations(bundle)
+    return context
+
+
+def authorities() -> str | None:
+    """Name the file of the machine's certificates, for who takes no more than a name."""
+    return next(iter((*_beside(), *filter(None, [ssl.get_default_verify_paths().cafile]))), None)
+
+
+def _beside() -> tuple[str, ...]:
+    """Name files of certificates that an interpreter made for another distribution overlooks."""
     paths = ssl.get_default_verify_paths()
     if paths.cafile is None and paths.capath is None:
-        # An interpreter that was made for another distribution than this machine's.
-        for bundle in filter(os.path.isfile, _BUNDLES):
-            context.load_verify_locations(bundle)
-    return context
+        return tuple(filter(os.path.isfile, _BUNDLES))
+    return ()
 
 
 def bare(url: str) -> str:

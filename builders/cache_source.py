@@ -9,18 +9,18 @@ from __future__ import annotations
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from builders.cache_record import Record, parse, record_name
-from builders.cache_urls import CacheLateError, opened
+from builders.cache_urls import CacheError, CacheLateError, opened
 from store.binary_cache import INFO, TEXT_LIMIT, BadCacheError, check_store, read_exactly
 from store.cache_read import Taken, look_up, take
 from store.errors import Error, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from builders.cache_urls import CacheUrl, Dial, Patience
@@ -113,9 +113,10 @@ class Source:
         self.said.append(error)
 
     def stop(self) -> None:
-        """Let whatever waits for it end soon: from another thread."""
+        """Let whatever waits for it end now: from another thread."""
         if self._files is not None:
-            self._files.stopped = True
+            self._files.fault = CacheError("the build was stopped", where=str(self.cache.url))
+        self.close()
 
     def _opened(self) -> _Watched | None:
         if self._files is None and self.usable:
@@ -197,11 +198,17 @@ class Source:
 
 
 class _Watched:
-    """A `store.binary_cache.ByteStore` that is over at a deadline, and reads small files once."""
+    """A `store.binary_cache.ByteStore` that is over at a deadline, and reads small files once.
+
+    Attributes:
+        deadline: by the monotonic clock, in seconds.
+        fault: what went wrong with the place; whoever asks then is told so at once, as hundreds of
+            questions may be waiting.
+    """
 
     def __init__(self, files: ByteStore, deadline: float) -> None:
         self.deadline = deadline
-        self.stopped = False
+        self.fault: Error | None = None
         self._files = files
         self._texts: dict[str, bytes | None] = {}
 
@@ -210,17 +217,13 @@ class _Watched:
         if name in self._texts:
             known = self._texts[name]
             return None if known is None else io.BytesIO(known)
-        self.check(name)
-        found = self._files.get(name)
-        stream = None if found is None else io.BufferedReader(_Limited(found, self, name))
-        if name.startswith("nar/"):
-            return stream
-        if stream is None:
-            self._texts[name] = None
-            return None
-        with stream:
-            self._texts[name] = data = read_exactly(stream, TEXT_LIMIT + 1)
-        return io.BytesIO(data)
+        with self.failing(name):
+            found = self._open(name)
+            stream = None if found is None else io.BufferedReader(_Limited(found, self, name))
+            if name.startswith("nar/"):
+                return stream
+            self._texts[name] = data = None if stream is None else _small(stream)
+        return None if data is None else io.BytesIO(data)
 
     def put(self, name: str, source: BinaryIO, /) -> None:
         """Write nothing: builds only read."""
@@ -229,18 +232,49 @@ class _Watched:
 
     def exists(self, name: str, /) -> bool:
         """Tell whether there is such a file."""
-        self.check(name)
-        return self._files.exists(name)
+        with self.failing(name):
+            return self._files.exists(name)
 
     def text(self, name: str) -> str | None:
-        """Read a small file, as long as the time is not up; what is no text is an empty one."""
+        """Read a small file; what is no text becomes one that says nothing."""
         stream = self.get(name)
         return None if stream is None else stream.read().decode(errors="replace")
 
     def check(self, name: str) -> None:
-        """Raise if the time is up."""
-        if self.stopped or time.monotonic() > self.deadline:
+        """Raise if the time is up, or something went wrong before."""
+        if self.fault is not None:
+            raise self.fault
+        if time.monotonic() > self.deadline:
             raise CacheLateError("the cache takes longer than it may", where=name)
+
+    def _open(self, name: str) -> BinaryIO | None:
+        """Ask, and once more if the answer was neither yes nor no."""
+        try:
+            return self._files.get(name)
+        except CacheLateError:
+            raise
+        except CacheError:
+            self.check(name)
+            return self._files.get(name)
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Keep what goes wrong with the place in the block; a file that is not good is no such."""
+        self.check(name)
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except Error as fault:
+            if self.fault is None:
+                self.fault = fault
+                raise
+            raise self.fault from fault
+
+
+def _small(stream: BinaryIO) -> bytes:
+    with stream:
+        return read_exactly(stream, TEXT_LIMIT + 1)
 
 
 class _Limited(io.RawIOBase):
@@ -256,8 +290,8 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any writable buffer
-        self._watched.check(self._name)
-        piece = self._stream.read1(len(buffer))
+        with self._watched.failing(self._name):
+            piece = self._stream.read1(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -7,12 +7,14 @@ Whoever waits here waits no longer than `Patience` says. What the bytes mean is 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsspec.asyn import sync
 
+from builders.attempt import authorities, trust
 from builders.cache_faults import refused, told
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ def http(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
     limits = aiohttp.ClientTimeout(total=None, connect=patience.connect, sock_read=patience.silence)
     headers = {"User-Agent": "sealift", "Accept-Encoding": "identity"}
 
+    context = trust() if url.scheme == "https" else True
+
     async def client(**words: Any) -> aiohttp.ClientSession:  # noqa: ANN401 - fsspec's
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
         return aiohttp.ClientSession(
             connector=connector, timeout=limits, headers=headers, trust_env=True, **words
         )
@@ -74,13 +78,18 @@ def s3(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
     endpoint = said.get("endpoint")
     if endpoint is not None and "://" not in endpoint:
         endpoint = f"https://{endpoint}"
+    # The site's own authorities, not only those that come with the client.
+    bundle = os.environ.get("AWS_CA_BUNDLE") or authorities()
+    client = {"verify": bundle} if bundle else {}
+    if "region" in said:
+        client["region_name"] = said["region"]
     files = S3FileSystem(
         skip_instance_cache=True,
         use_listings_cache=False,
         anon=said.get("anonymous") in {"1", "true"},
         profile=said.get("profile"),
         endpoint_url=endpoint,
-        client_kwargs={"region_name": said["region"]} if "region" in said else {},
+        client_kwargs=client,
         config_kwargs={
             "connect_timeout": patience.connect,
             "read_timeout": patience.silence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,19 +16,20 @@ import pytest
 
 from builders import substitute
 from builders.cache_push import Pushed, push
-from builders.cache_record import parse
-from builders.cache_source import Cache
+from builders.cache_record import parse, record_name
+from builders.cache_source import ASKING, Cache
 from builders.cache_urls import WRITING, CacheUrl, Patience, opened
 from builders.derive import platform_of
 from builders.events import EventKind
 from builders.plan import arrange
+from builders.resolve import Resolver
 from builders.sandbox import SandboxMode
 from builders.step import Step
 from store.binary_cache import BadCacheError
 from store.cache_keys import SecretKey
 from store.local import LocalStore
 from tests.builders.cache_places import NAME, PLACES, WORD, Handler, Place, listening
-from tests.builders.registry import Registry, serving
+from tests.builders.registry import Registry, once, serving, status
 from tests.builders.workbench import BASE, BUILDERS, Bench, text
 from tests.deploy.sshd import needs_sshd
 
@@ -420,6 +422,53 @@ class TestDown:
                 assert "release" in second.made
             over.set()
 
+    def test_a_cache_that_failed_is_asked_no_more(self, root: Path, shared: Place) -> None:
+        """Not even by the questions that were waiting: there may be thousands."""
+        many = [text(f"s{number}", str(number)) for number in range(200)]
+        steps = [*many, text("end", "", *(step.key for step in many))]
+        with serving() as registry:
+            fill(registry, shared.folder)
+            registry.faults = {
+                f"/{record_name(each)}": status(500) for each in digests(root, steps)
+            }
+            with builder(root) as second:
+                assert second.ask(steps, Place(registry.url, root)).ok
+                assert len(second.faults()) == 1
+            assert len(registry.asked) < 2 * ASKING + 20
+
+    def test_one_bad_answer_is_none(self, root: Path, shared: Place) -> None:
+        with serving() as registry:
+            fill(registry, shared.folder)
+            registry.faults = {name: once(status(503)) for name in registry.files}
+            with builder(root) as second:
+                assert second.ask(STEPS, Place(registry.url, root)).ok
+                assert (second.made, second.faults()) == ([], [])
+
+    def test_ctrl_c_does_not_wait(self, root: Path, shared: Place) -> None:
+        asked, over = threading.Event(), threading.Event()
+        with serving() as registry:
+            fill(registry, shared.folder)
+
+            def wait(handler: Any, content: bytes) -> None:
+                asked.set()
+                over.wait(60)
+                handler.serve(content)
+
+            registry.faults = dict.fromkeys(registry.files, wait)
+
+            def press() -> None:
+                asked.wait(60)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+            with builder(root) as second:
+                thread = threading.Thread(target=press)
+                thread.start()
+                with pytest.raises(KeyboardInterrupt):
+                    second.ask(STEPS, Place(registry.url, root))
+                thread.join()
+                assert registry.busy > 0, "it waited for the server"
+            over.set()
+
     @pytest.mark.parametrize("what", ["/nar/", ".narinfo", "/realisations/", "/nix-cache-info"])
     def test_a_server_that_drips(
         self, root: Path, shared: Place, monkeypatch: pytest.MonkeyPatch, what: str
@@ -461,6 +510,18 @@ class TestDown:
                 assert second.ask(STEPS, Place(registry.url, root)).ok
                 assert second.made == ["whole", "release"]
                 assert "503" in second.faults()[0]
+
+
+def digests(root: Path, steps: Sequence[Step]) -> list[str]:
+    """Derive the steps that need no others."""
+    with builder(root) as some:
+        plan = arrange(steps, [step.key for step in steps])
+        platform = platform_of(bare=True)
+        resolver = Resolver(
+            plan, str(some.store.store_dir), some.store.realisations, platform=platform
+        )
+        resolver.advance()
+        return list(resolver.digests.values())
 
 
 def fill(registry: Registry, folder: Path) -> None:
