@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from deploy.bundle.manifest import Base
 from deploy.errors import BaseMissingError, OtherSiteError
@@ -208,30 +208,33 @@ def _forerunners(
 ) -> dict[str, File]:
     """Return the older file that each of those that are left came from, if a patch is worth it.
 
-    The one of the same name, else of one that differs in digests alone, as bundlers of frontends
-    put them there, else in what looks like a version, as a wheel of another version is another
-    path. Pushes stop at the second; here only this end looks, as the bundle names what it took.
+    The one of the same name, else of one in a path of another version, as a wheel of another
+    version is another path; else of one that differs in digests alone, as bundlers of frontends
+    put them there, or in what looks like a version. In this order, as bytecode for several Pythons
+    differs in nothing else. Only this end looks, as the bundle names what it took.
     """
     found: dict[str, File] = {}
-    for spell in (bytes, _undigested, _unversioned):
+    for spellings in _NEARER_FIRST:
         known: dict[tuple[bytes, bytes], File] = {}
-        for key, file in _small(old, spell):
+        for key, file in _small(old, *spellings):
             known.setdefault(key, file)
-        for key, file in _small(new, spell):
+        for key, file in _small(new, *spellings):
             if key in known and file.sha256 in left:
                 found.setdefault(file.sha256, known[key])
     return found
 
 
 def _small(
-    manifests: Sequence[Manifest], spell: Callable[[bytes], bytes]
+    manifests: Sequence[Manifest],
+    spell_name: Callable[[bytes], bytes],
+    spell_place: Callable[[bytes], bytes],
 ) -> Iterator[tuple[tuple[bytes, bytes], File]]:
     """Yield the files that may be patched, with the spelt names of path and place."""
     for manifest in manifests:
-        name = spell(manifest.name.encode())
+        name = spell_name(manifest.name.encode())
         for place, file in manifest.files():
             if 0 < file.size <= PATCH_LIMIT:
-                yield (name, spell(place)), file
+                yield (name, spell_place(place)), file
 
 
 def _undigested(name: bytes) -> bytes:
@@ -240,6 +243,15 @@ def _undigested(name: bytes) -> bytes:
 
 def _unversioned(name: bytes) -> bytes:
     return _VERSION.sub(b"#", _undigested(name))
+
+
+_NEARER_FIRST: Final = (
+    (bytes, bytes),
+    (_unversioned, bytes),
+    (_undigested, _undigested),
+    (_unversioned, _unversioned),
+)
+"""How names of paths and places in them are spelt to find what a file came from."""
 
 
 def _is_here(store: LocalStore, file: File) -> bool:

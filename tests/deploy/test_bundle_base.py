@@ -160,6 +160,19 @@ def test_the_nearest_name_is_the_forerunner(store: LocalStore) -> None:
     }
 
 
+def test_bytecode_is_patched_from_that_of_the_same_python(store: LocalStore) -> None:
+    def wheel(version: str) -> StorePath:
+        code = version.encode() * 99
+        files = {b"app.cpython-%s.pyc" % each: each + code for each in (b"311", b"313")}
+        return put(store, f"flask-{version}", {b"flask": files})
+
+    old, new = wheel("3.1.2"), wheel("3.1.10")
+    found = delta(store, new, holds(store, old))
+    files = {file.sha256: file for file in _rows(store, new)}
+    assert len(found.patched) == 2
+    assert all(files[each].name == before.name for each, before in found.patched.items())
+
+
 def test_the_newest_release_is_what_is_patched(store: LocalStore) -> None:
     first, second, third = (put(store, "release", {b"a": b"%d" % n * 99}) for n in range(3))
     for order, size in (((first, second), first), ((second, first), second)):
