@@ -444,14 +444,17 @@ class TestDown:
                 assert second.ask(STEPS, Place(registry.url, root)).ok
                 assert (second.made, second.faults()) == ([], [])
 
-    def test_ctrl_c_does_not_wait(self, root: Path, shared: Place) -> None:
+    def test_ctrl_c_does_not_wait(
+        self, root: Path, shared: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(substitute, "PATIENCE", Patience(silence=120.0, asking=120.0))
         asked, over = threading.Event(), threading.Event()
         with serving() as registry:
             fill(registry, shared.folder)
 
             def wait(handler: Any, content: bytes) -> None:
                 asked.set()
-                over.wait(60)
+                over.wait(20)
                 handler.serve(content)
 
             registry.faults = dict.fromkeys(registry.files, wait)
