@@ -49,12 +49,20 @@ def load(site: Site, meant: Release, receipt: Receipt | None, to: str) -> Cargo:
     return Cargo(to, top, content, receipt, documents(site, top, content), trust(site.settings))
 
 
-def site_name(settings: Settings) -> str:
-    """Return what bundles call the site.
+def site_name(settings: Settings, named: str | None) -> str:
+    """Return what bundles call the site: as it is named, else as the settings say.
 
     Raises:
-        InputError: the settings do not say.
+        InputError: the settings do not say, or what is named can be no site's name.
     """
+    from deploy.bundle.manifest import is_site
+
+    if named is not None:
+        if not is_site(named):
+            raise InputError(
+                f"{named!r} cannot be the name of a site", expected="letters, digits and . _ -"
+            )
+        return named
     if settings.site is None:
         raise InputError(
             "the settings do not say for which site this is",

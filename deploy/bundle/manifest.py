@@ -180,6 +180,11 @@ class BundleManifest:
         return {group: tuple(slots) for group, slots in found.items()}
 
 
+def is_site(name: str) -> bool:
+    """Tell whether a site may be called so; files are named after it."""
+    return _SITE.fullmatch(name) is not None
+
+
 def dump(manifest: BundleManifest) -> bytes:
     """Spell a manifest as it is stored: canonical JSON in one zstd frame.
 

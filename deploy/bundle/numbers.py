@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = "received"
 MOST = 1000
-"""Arrivals that are remembered."""
+"""Arrivals that are remembered, besides that of the highest number."""
 
 _FORMAT = 1
 _SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
@@ -120,11 +120,17 @@ class Numbers:
         )
 
     def and_then(self, arrival: Arrival) -> Numbers:
-        """Return the record with one more arrival; one that says nothing new is left out."""
+        """Return the record with one more arrival; one that says nothing new is left out.
+
+        Old ones are forgotten, but not the highest number: what is too old stays too old.
+        """
         last = self.arrivals[-1] if self.arrivals else None
         if last and (last.digest, last.root) == (arrival.digest, arrival.root):
             return self
-        return Numbers(self.site, (*self.arrivals, arrival)[-MOST:])
+        both = (*self.arrivals, arrival)
+        rest, kept = both[:-MOST], both[-MOST:]
+        highest = [each for each in rest if each.number == Numbers(self.site, both).highest]
+        return Numbers(self.site, (*highest[-1:], *kept))
 
 
 def load(var_dir: Path, site: str) -> Numbers:

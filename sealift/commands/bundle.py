@@ -106,7 +106,7 @@ def bundle(
             _show(mended, None, as_json=as_json)
             return
         meant = fleet.release(site, release)
-        to = name or cargo.site_name(site.settings)
+        to = cargo.site_name(site.settings, name)
         sign = signer(site.settings, sign_keys, RELEASE)
         program = alongside.one_file(site) if with_sealift else None
         beside = None if program is None else alongside.check(program, out.parent, force=force)

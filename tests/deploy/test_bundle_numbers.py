@@ -41,6 +41,14 @@ def test_the_newest_may_come_again() -> None:
     assert came(arrival(2), arrival(3)).check(site="hpc1", number=3, digest=A) == ()
 
 
+def test_the_highest_is_not_forgotten_however_many_older_ones_are_let_in() -> None:
+    found = came(arrival(9))
+    for turn in range(2 * numbers.MOST):
+        found = found.and_then(arrival(1 + turn % 2, (A, B)[turn % 2], "older"))
+    assert found.highest == 9
+    assert len(found.arrivals) == numbers.MOST + 1
+
+
 @pytest.mark.parametrize(("number", "digest"), [(2, A), (1, B), (3, B)])
 def test_what_is_not_newer_is_refused(number: int, digest: str) -> None:
     """Also another bundle under the number of the newest."""

@@ -107,6 +107,13 @@ def test_numbers_rise(site: Folder) -> None:
     assert bundle(site, "-o", "c", "--site", "hpc2")["number"] == 1
 
 
+@pytest.mark.parametrize("name", ["../../there", "hpc 1", ""])
+def test_what_cannot_be_a_site_names_no_file(site: Folder, name: str) -> None:
+    refused(site, "bundle", "-o", "a", "--site", name)
+    assert not (site.root / "a").exists()
+    assert not list(site.root.rglob("there*"))
+
+
 def test_parts_are_numbered(site: Folder) -> None:
     made = bundle(site, "-o", "b", "--split", "16MiB")
     assert made["parts"] == ["b.001"]
