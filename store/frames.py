@@ -28,12 +28,12 @@ class FrameError(IntegrityError):
     slug = "bad-frame"
 
 
-def compress(data: bytes, dictionary: bytes = b"") -> bytes:
+def compress(data: bytes, dictionary: bytes = b"", *, level: int = CLOSELY) -> bytes:
     """Make one frame, against bytes that the reader has as well."""
     import zstandard  # noqa: PLC0415 - as the module says
 
     shared = _dictionary(dictionary) if dictionary else None
-    return zstandard.ZstdCompressor(level=CLOSELY, dict_data=shared).compress(data)
+    return zstandard.ZstdCompressor(level=level, dict_data=shared).compress(data)
 
 
 def decompress(frame: bytes, size: int, dictionary: bytes = b"") -> bytes:
