@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -10,6 +13,12 @@ if TYPE_CHECKING:
 
     from builders.settings import Settings
     from deploy.signing import Policy
+
+
+class UselessKeyError(InputError):
+    """A key whose signatures do not count, by what lies here itself."""
+
+    slug = "useless-key"
 
 
 def policy(
@@ -34,8 +43,6 @@ def key(settings: Settings, named: Path | None = None) -> Path:
     Raises:
         InputError: there is none.
     """
-    from store.errors import InputError
-
     found = named or settings.signing.key
     if found.exists():
         return found
@@ -55,6 +62,9 @@ def signer(
 ) -> Callable[[bytes], tuple[bytes, ...]]:
     """Return what signs bytes with each of these keys, or else with the site's.
 
+    It raises `UselessKeyError` where a signature would not count here: elsewhere it would count
+    less, and whoever finds that out has carried it there.
+
     Raises:
         InputError: one of them is not there.
     """
@@ -67,9 +77,43 @@ def signer(
         for each in keys:
             _notify(each)
             found.append(sign(data, each, namespace=namespace))
+            _check_counts(settings, each, data, found[-1], namespace)
         return tuple(found)
 
     return signed
+
+
+def _check_counts(
+    settings: Settings, key: Path, data: bytes, signature: bytes, namespace: str
+) -> None:
+    """See that a signature counts by the two files that lie here.
+
+    Raises:
+        UselessKeyError: it does not; says why.
+    """
+    from deploy.signing import SignatureError, verify
+
+    rule = replace(policy(settings, namespace=namespace), threshold=1)
+    try:
+        verify(data, (signature,), rule)
+    except SignatureError as error:
+        raise UselessKeyError(
+            f"what this key signs does not count: {error.got}",
+            where=str(key),
+            expected=error.expected,
+            hint=_cure(key, namespace),
+        ) from error
+
+
+def _cure(key: Path, namespace: str) -> str:
+    """Say which command lets a key sign."""
+    from deploy.ceremony import public_file
+
+    purpose = namespace.removeprefix("sealift-")
+    return (
+        f"sealift key list says who may sign; to let this key: sealift key add IDENTITY "
+        f"{public_file(key)} --for {purpose}; or sign with another: --sign-key FILE"
+    )
 
 
 def _notify(key: Path) -> None:

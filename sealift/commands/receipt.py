@@ -67,6 +67,7 @@ def receipt(
     from deploy.receipt_file import seal
     from deploy.signing import RECEIPT
     from sealift import held
+    from sealift.output import refusal
     from sealift.signing import signer
 
     if host is not None and no_heads:
@@ -79,7 +80,10 @@ def receipt(
         heads = [] if no_heads else _told(site, host, allow_missing=allow_missing)
         found = held.together(site.store, name, number, heads)
     sealed = seal(found, sign)
-    durable.write(file, bytes(sealed))
+    try:
+        durable.write(file, bytes(sealed))
+    except OSError as fault:
+        raise refusal(fault, str(file)) from fault
     _show(found, file, sealed, as_json=as_json)
 
 

@@ -236,6 +236,7 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
     from sealift.bundle_view import Checked, amount, watching
     from sealift.output import write_file
 
+    _check_place(out)
     settings = location.settings()
     with opened(files, Checked(settings), strict=False) as delivery:
         if delivery.bundle is None:
@@ -249,3 +250,23 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
     write_file(out, str(wanted))
     size = amount(sum(wanted.files.values()))
     say(f"{len(wanted.files)} files are to be brought again, {size}: {out}", err=True)
+
+
+def _check_place(out: Path) -> None:
+    """Refuse to write over what is no list of damaged pieces, above all over the bundle.
+
+    Raises:
+        InputError: such a file lies there.
+    """
+    from deploy.bundle.repair import BadRequestError, load
+
+    if not out.is_file():
+        return
+    try:
+        load(out)
+    except BadRequestError as error:
+        raise InputError(
+            "a file is in the way that is no list of damaged pieces",
+            where=str(out),
+            hint="name another one",
+        ) from error

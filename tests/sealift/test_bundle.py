@@ -61,6 +61,13 @@ def refused(site: Folder, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
+def refused_by_hand(site: Folder, *words: str) -> str:
+    """Have a command refuse that gives no records; return the error's slug."""
+    done = site.run(*words)
+    assert done.returncode != 0
+    return done.stderr.partition("[")[2].partition("]")[0]
+
+
 def digest(file: Path) -> str:
     with Part.open(file) as part:
         return part.id
@@ -148,11 +155,47 @@ def test_without_a_key_nothing_is_written(site: Folder) -> None:
 
 
 def test_what_a_stranger_signed_is_not_shown(site: Folder) -> None:
-    stranger = keygen(site.root / "stranger")
-    bundle(site, "-o", "b", "--sign-key", str(stranger))
+    bundle(site, "-o", "b")
+    strange(site)
     said = refused(site, "inspect", "b")
     assert said["error"] == "bad-signature"
     assert "top" not in said
+
+
+class TestAKeyThatDoesNotCount:
+    """What the site would refuse is not written, as its builder can know it."""
+
+    def test_of_nobody(self, site: Folder) -> None:
+        keygen(site.root / "stranger")
+        words = ("--sign-key", "keys/signing", "--sign-key", "stranger")
+        said = refused(site, "bundle", "-o", "b", *words)
+        assert (said["error"], said["where"]) == ("useless-key", "stranger")
+        assert "is not in" in said["reason"]
+        assert "sealift key add IDENTITY stranger.pub --for release" in said["hint"]
+        assert not [each for each in site.root.iterdir() if "b" in each.name.split(".")]
+
+    def test_that_is_revoked(self, site: Folder) -> None:
+        assert site.run("key", "revoke", "release@builder", "--yes").returncode == 0
+        said = refused(site, "bundle", "-o", "b")
+        assert said["error"] == "useless-key"
+        assert "is revoked" in said["reason"]
+        assert not (site.root / "b").exists()
+
+    def test_for_another_purpose(self, site: Folder) -> None:
+        second = keygen(site.root / "second")
+        words = ("key", "add", "second@builder", f"{second}.pub", "--for", "receipt", "--yes")
+        assert site.run(*words).returncode == 0
+        said = refused(site, "bundle", "-o", "b", "--sign-key", "second")
+        assert "may not sign for 'sealift-release'" in said["reason"]
+        assert not (site.root / "b").exists()
+        receipt = ("receipt", "-o", "r", "--no-heads", "--sign-key")
+        assert site.run(*receipt, "second").returncode == 0
+        third = keygen(site.root / "third")
+        add = ("key", "add", "third@builder", f"{third}.pub", "--yes")
+        assert site.run(*add).returncode == 0
+        (site.root / "r").unlink()
+        assert refused(site, *receipt, "third")["error"] == "useless-key"
+        assert not (site.root / "r").exists()
 
 
 def test_several_may_sign(site: Folder) -> None:
@@ -169,24 +212,33 @@ def test_a_second_person_signs_what_lies_there(site: Folder) -> None:
     second = keygen(site.root / "second")
     bundle(site, "-o", "b", "--split", "16MiB")
     before = digest(site.root / "b.001")
-    done = site.run("countersign", "b.001", "--sign-key", str(second))
-    assert done.returncode == 0, done.stderr
-    assert "release@builder" in done.stderr
-    assert digest(site.root / "b.001") == before
+    words = ("countersign", "b.001", "--sign-key", str(second))
+    assert refused_by_hand(site, *words) == "useless-key"
+    added = site.run("key", "add", "second@builder", f"{second}.pub", "--yes")
+    assert added.returncode == 0, added.stderr
+    assert len(json.loads(site.run("inspect", "b.001", "--json").stdout)["signers"]) == 1
     settings = site.root / "sealift.yaml"
     settings.write_text(settings.read_text() + "signing: {threshold: 2}\n")
     assert refused(site, "inspect", "b.001")["error"] == "bad-signature"
-    added = site.run("key", "add", "second@builder", f"{second}.pub", "--yes")
-    assert added.returncode == 0, added.stderr
+    done = site.run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "release@builder" in done.stderr
+    assert digest(site.root / "b.001") == before
     said = json.loads(site.run("inspect", "b.001", "--json").stdout)
     assert len(said["signers"]) == 2
 
 
+def strange(site: Folder) -> None:
+    """Let the site trust nobody but somebody else."""
+    public = keygen(site.root / "stranger").with_suffix(".pub").read_text()
+    (site.root / "allowed_signers").write_text(f"else@where {public}")
+
+
 def test_nobody_signs_what_nobody_signed(site: Folder) -> None:
-    stranger = keygen(site.root / "stranger")
-    bundle(site, "-o", "b", "--sign-key", str(stranger))
+    bundle(site, "-o", "b")
+    strange(site)
     before = (site.root / "b").read_bytes()
-    done = site.run("countersign", "b")
+    done = site.run("countersign", "b", "--sign-key", "stranger")
     assert (done.returncode, (site.root / "b").read_bytes()) == (3, before)
 
 

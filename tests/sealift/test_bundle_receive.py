@@ -95,6 +95,13 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
     with gap.turn(gap.site):
         assert "1 damaged" in run(gap.site, "verify", str(file), status=3)
         assert "repair-request" in run(gap.site, "receive", str(file), status=3)
+        for way in (file, gap.root / "sealift.yaml"):
+            way.touch()
+            before = way.read_bytes()
+            said = run(gap.site, "repair-request", str(file), "-o", str(way), status=2)
+            assert "that is no list of damaged pieces" in said
+            assert way.read_bytes() == before
+        run(gap.site, "repair-request", str(file), "-o", str(asked))
         run(gap.site, "repair-request", str(file), "-o", str(asked))
     with gap.turn(gap.builder):
         run(gap.builder, "bundle", "--repair", str(asked), "-o", str(mended))

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from tests.sealift.test_capture import REDUCED, STATUS
 from tests.store.trees import lay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from deploy.dialogue import Channel
@@ -77,6 +78,30 @@ def put(store: LocalStore, line: bytes) -> StorePath:
 def read(site: Folder) -> Receipt:
     settings = load_settings(file=site.root / "sealift.yaml")
     return receipts.load(settings, site.root / "hpc1.receipt")
+
+
+def test_a_medium_that_is_full(site: Folder) -> None:
+    medium = site.root / "medium"
+    medium.mkdir()
+    with full(medium):
+        done = site.run("receipt", "-o", "medium/hpc1.receipt")
+        assert not list(medium.iterdir())
+    assert done.returncode == 6, done.stderr
+    assert "[disk-full]" in done.stderr
+    assert "medium/hpc1.receipt" in done.stderr
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Mount a file system that has room for no file."""
+    argv = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_receipt_says_what_roots_keep(site: Folder) -> None:
@@ -131,11 +156,13 @@ def test_a_site_without_a_name_has_no_receipt(site: Folder) -> None:
 def test_the_builder_takes_no_other_key(site: Folder) -> None:
     key(site.root / "keys" / "other")
     words = ("receipt", "-o", "hpc1.receipt", "--sign-key", "keys/other")
+    assert "useless-key" in site.run(*words).stderr
+    trust(site, site.root / "keys" / "other")
     assert site.run(*words).returncode == 0
+    assert read(site).site == "hpc1"
+    trust(site, site.root / "keys" / "signing")
     with pytest.raises(SignatureError):
         read(site)
-    trust(site, site.root / "keys" / "other")
-    assert read(site).site == "hpc1"
 
 
 def test_the_builder_takes_no_revoked_key(site: Folder) -> None:
