@@ -216,18 +216,23 @@ def _to_json(row: Row) -> list[Any]:
 
 
 def _from_json(row: object) -> Row:
+    """Make a row of what JSON says; files, of which there are most, come first."""
     match row:
         case [str(name), int(size), str(sha256)]:
-            return File(os.fsencode(name), size, sha256, executable=False)
+            return File(_name(name), size, sha256, False)  # noqa: FBT003 - by name costs more
         case [str(name), int(size), str(sha256), 1]:
-            return File(os.fsencode(name), size, sha256, executable=True)
+            return File(_name(name), size, sha256, True)  # noqa: FBT003
         case [str(name), str(target)]:
-            return Link(os.fsencode(name), os.fsencode(target))
+            return Link(_name(name), _name(target))
         case [str(name)]:
-            return Enter(os.fsencode(name))
+            return Enter(_name(name))
         case []:
             return LEAVE
     raise ValueError(f"{row!r} is no file, link or directory")
+
+
+def _name(text: str) -> bytes:
+    return text.encode() if text.isascii() else os.fsencode(text)
 
 
 def _check(manifest: Manifest, limits: Limits) -> None:
@@ -246,7 +251,10 @@ def _is_sha256(value: object) -> bool:
 
 
 class _Check:
-    """One pass over rows: the open directories' last names, outermost first, and the size."""
+    """One pass over rows: the open directories' last names, outermost first, and the size.
+
+    There are many rows, so what is said of a bad one is spelled only once it is found.
+    """
 
     __slots__ = ("_count", "_length", "_limits", "_open", "_roots", "_size")
 
@@ -259,32 +267,50 @@ class _Check:
         self._size = len(nar.MAGIC)
 
     def row(self, row: Row) -> None:
-        if isinstance(row, Leave):
-            self._leave()
-            return
-        self._name(row.name)
         match row:
+            case File():
+                self._name(row[0])
+                self._file(row)
+            case Leave():
+                self._leave()
             case Enter(name):
-                self._must(len(self._open) < self._limits.depth, "directories too deep")
-                self._length += len(name) + 1
-                self._size += len(nar.DIRECTORY) + len(nar.CLOSE)
-                self._open.append(b"")
-            case Link(_, target):
-                good = 0 < len(target) <= self._limits.target and b"\x00" not in target
-                self._must(good, f"a link to {target!r}")
-                self._size += len(nar.SYMLINK) + len(nar.word(target)) + len(nar.CLOSE)
-            case File(_, size, sha256, executable):
-                self._must(0 <= size <= self._limits.size, f"a file of {size} bytes")
-                self._must(_is_sha256(sha256), f"{sha256!r} is no hash")
-                self._must((size == 0) == (sha256 == EMPTY), "an empty file that is not empty")
-                self._size += _file_size(size, executable=executable)
+                self._name(name)
+                self._enter(name)
+            case Link(name, target):
+                self._name(name)
+                self._link(target)
 
     def finish(self, manifest: Manifest) -> None:
-        self._must(not self._open and self._roots == 1, "it is not one whole tree")
-        self._must(self._size == manifest.nar_size, "the sizes do not add up to the NAR's")
+        if self._open or self._roots != 1:
+            raise _bad("it is not one whole tree")
+        if self._size != manifest.nar_size:
+            raise _bad("the sizes do not add up to the NAR's")
+
+    def _file(self, row: File) -> None:
+        _, size, sha256, executable = row
+        if not 0 <= size <= self._limits.size:
+            raise _bad(f"a file of {size} bytes")
+        if not _is_sha256(sha256):
+            raise _bad(f"{sha256!r} is no hash")
+        if (size == 0) != (sha256 == EMPTY):
+            raise _bad("an empty file that is not empty")
+        self._size += (_PROGRAM if executable else _FILE) + size + -size % 8
+
+    def _link(self, target: bytes) -> None:
+        if not 0 < len(target) <= self._limits.target or b"\x00" in target:
+            raise _bad(f"a link to {target!r}")
+        self._size += _LINK + len(target) + -len(target) % 8
+
+    def _enter(self, name: bytes) -> None:
+        if len(self._open) >= self._limits.depth:
+            raise _bad("directories too deep")
+        self._length += len(name) + 1
+        self._size += _DIRECTORY
+        self._open.append(b"")
 
     def _leave(self) -> None:
-        self._must(bool(self._open), "a directory ends that never began")
+        if not self._open:
+            raise _bad("a directory ends that never began")
         self._open.pop()
         if self._open:
             self._length -= len(self._open[-1]) + 1
@@ -292,27 +318,36 @@ class _Check:
     def _name(self, name: bytes) -> None:
         if not self._open:
             self._roots += 1
-            self._must(name == b"" and self._roots == 1, "more than one root")
+            if name or self._roots > 1:
+                raise _bad("more than one root")
             return
-        good = name not in {b"", b".", b".."} and b"/" not in name and b"\x00" not in name
-        self._must(good and len(name) <= self._limits.name, f"{name!r} cannot be a file's name")
-        self._must(name > self._open[-1], f"{name!r} stands out of order, or twice")
+        size = len(name)
+        if name in _NO_NAMES or b"/" in name or b"\x00" in name or size > self._limits.name:
+            raise _bad(f"{name!r} cannot be a file's name")
+        if name <= self._open[-1]:
+            raise _bad(f"{name!r} stands out of order, or twice")
         self._open[-1] = name
         self._count += 1
-        self._must(self._count <= self._limits.entries, "too many entries")
-        self._must(self._length + len(name) <= self._limits.path, "the path is too long")
-        self._size += len(nar.ENTRY) + len(nar.word(name)) + len(nar.ENTRY_NODE) + len(nar.CLOSE)
-
-    def _must(self, good: bool, reason: str) -> None:  # noqa: FBT001
-        if not good:
-            raise BadManifestError(f"bad list of files: {reason}")
+        if self._count > self._limits.entries:
+            raise _bad("too many entries")
+        if self._length + size > self._limits.path:
+            raise _bad("the path is too long")
+        self._size += _ENTRY + size + -size % 8
 
 
-def _file_size(size: int, *, executable: bool) -> int:
-    """Return how many bytes of a NAR a regular file takes."""
-    marker = len(nar.EXECUTABLE) if executable else 0
-    framing = len(nar.REGULAR) + marker + len(nar.CONTENTS) + 8 + len(nar.CLOSE)
-    return framing + size + -size % 8
+def _bad(reason: str) -> BadManifestError:
+    return BadManifestError(f"bad list of files: {reason}")
+
+
+_NO_NAMES = frozenset({b"", b".", b".."})
+
+# Bytes of a NAR that frame a node, or an entry, without its name, target or contents.
+_WORD = len(nar.word(b""))
+_FILE = len(nar.REGULAR) + len(nar.CONTENTS) + _WORD + len(nar.CLOSE)
+_PROGRAM = _FILE + len(nar.EXECUTABLE)
+_LINK = len(nar.SYMLINK) + _WORD + len(nar.CLOSE)
+_DIRECTORY = len(nar.DIRECTORY) + len(nar.CLOSE)
+_ENTRY = len(nar.ENTRY) + _WORD + len(nar.ENTRY_NODE) + len(nar.CLOSE)
 
 
 def blobs(manifests: Iterable[Manifest]) -> dict[str, File]:

@@ -329,7 +329,8 @@ def _patch(row: Sequence[Any]) -> tuple[str, Patch]:
 def _once(rows: Iterator[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in rows:
-        must(key not in found, f"the file {key} is listed twice")
+        if key in found:
+            raise bad(f"the file {key} is listed twice")
         found[key] = value
     return found
 
