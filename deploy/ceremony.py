@@ -19,7 +19,7 @@ from deploy.openssh import ssh_keygen
 from store.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from deploy.public_key import PublicKey
     from deploy.signers import Allowed
@@ -78,11 +78,11 @@ def next_file(key: Path) -> Path:
     return base.with_name(f"{base.name}.next")
 
 
-def add(policy: Policy, line: Allowed) -> None:
-    """Let a key sign.
+def add(policy: Policy, line: Allowed) -> tuple[Allowed, ...]:
+    """Let a key sign; return the lines for the same that were there, which it takes the place of.
 
     Raises:
-        InputError: it is another's, is revoked, or may do just that already.
+        InputError: it is another's, is revoked, or may do just that already, or more.
     """
     with _alone(policy):
         allowed = signers.parse(_content(policy.signers), str(policy.signers))
@@ -94,8 +94,27 @@ def add(policy: Policy, line: Allowed) -> None:
         revoked = _revoked(policy)
         if signing.is_revoked(line.key, _content(revoked)):
             raise InputError("this key is revoked", where=str(revoked), got=line.key.fingerprint)
+        old = tuple(each for each in allowed if each.key == line.key and each.meets(line))
+        _check_wider(line, old, policy.signers)
         _append(revoked, "", _HEADER["revoked"])
-        _append(policy.signers, str(line), _HEADER["signers"])
+        kept = _without(policy.signers, lambda each: each in old)
+        _append(policy.signers, str(line), _HEADER["signers"], kept)
+    return old
+
+
+def _check_wider(line: Allowed, old: Sequence[Allowed], file: Path) -> None:
+    """Refuse a line that would leave another one for the same key that allows more.
+
+    Raises:
+        InputError: there is one.
+    """
+    wider = [each for each in old if not line.covers(each)]
+    if wider:
+        raise InputError(
+            f"{line.identity} may sign {wider[0].scope} with this key already",
+            where=str(file),
+            hint="name all that it may sign from now on, each with --for; or edit that line",
+        )
 
 
 def find(policy: Policy, which: str) -> dict[PublicKey, str]:
@@ -175,10 +194,10 @@ def begin_rotation(policy: Policy, key: Path, fresh: PublicKey) -> tuple[Allowed
         signers.Allowed(each.identity, fresh, each.namespaces, comment=f"added {_day()}")
         for each in _lines_of(policy, signing.public(key))
     ]
-    allowed = signers.parse(signing.read(policy.signers), str(policy.signers))
-    there = {each.bare() for each in allowed}
     for line in dict.fromkeys(lines):
-        if line.bare() not in there:
+        allowed = signers.parse(signing.read(policy.signers), str(policy.signers))
+        own = [each for each in allowed if each.key == fresh]
+        if not any(each.covers(line) and not each.ends for each in own):
             add(policy, line)
     return tuple(lines)
 
@@ -248,9 +267,9 @@ def _content(file: Path) -> bytes:
     return signing.read(file) if file.exists() else b""
 
 
-def _append(file: Path, line: str, header: bytes) -> None:
-    """Append a line; what was there stays byte for byte, and a new file begins with `header`."""
-    before = _content(file) or header
+def _append(file: Path, line: str, header: bytes, kept: bytes | None = None) -> None:
+    """Append a line to `kept`, or to all that was there; a new file begins with `header`."""
+    before = (_content(file) if kept is None else kept) or header
     end = b"" if before.endswith(b"\n") else b"\n"
     file.parent.mkdir(parents=True, exist_ok=True)
     if line or not file.exists():
@@ -259,15 +278,20 @@ def _append(file: Path, line: str, header: bytes) -> None:
 
 def _drop(file: Path, key: PublicKey) -> None:
     """Leave a key's lines out of the signers."""
-    content = _content(file)
+    fresh = _without(file, lambda each: each.key == key)
+    if fresh != _content(file):
+        durable.write(file, fresh)
+
+
+def _without(file: Path, gone: Callable[[Allowed], bool]) -> bytes:
+    """Return the signers without some lines; the others stay byte for byte."""
+    lines = _content(file).decode("ascii").splitlines(keepends=True)
     kept = [
         line
-        for number, line in enumerate(content.decode("ascii").splitlines(keepends=True), start=1)
-        if not any(each.key == key for each in signers.parse(line.encode(), f"{file}:{number}"))
+        for number, line in enumerate(lines, start=1)
+        if not any(map(gone, signers.parse(line.encode(), f"{file}:{number}")))
     ]
-    fresh = "".join(kept).encode()
-    if fresh != content:
-        durable.write(file, fresh)
+    return "".join(kept).encode()
 
 
 @contextmanager

@@ -28,6 +28,9 @@ IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,99}\Z")
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9@._-]{0,99}\Z")
 _OPTIONS = re.compile(r'[a-z-]+="[^"]*"(?:,[a-z-]+="[^"]*")*\Z')
 _OPTION = re.compile(r'([a-z-]+)="([^"]*)"')
+_EXPECTED = "identity [options] type key [comment]"
+_WORDS = 2
+"""Words that spell a key."""
 _FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
@@ -48,6 +51,20 @@ class Allowed:
     def fits(self, namespace: str) -> bool:
         """Tell whether the key may sign for this."""
         return not self.namespaces or namespace in self.namespaces
+
+    def meets(self, other: Allowed) -> bool:
+        """Tell whether there is something that both lines are for."""
+        both = self.namespaces and other.namespaces
+        return not both or not set(self.namespaces).isdisjoint(other.namespaces)
+
+    def covers(self, other: Allowed) -> bool:
+        """Tell whether this line is for all that the other one is for; times are not compared."""
+        return all(map(self.fits, other.namespaces)) if other.namespaces else not self.namespaces
+
+    @property
+    def ends(self) -> bool:
+        """Whether the line holds for a time only."""
+        return self.after is not None or self.before is not None
 
     @property
     def scope(self) -> str:
@@ -179,10 +196,13 @@ def _allowed(line: str, where: str) -> Allowed:
         raise InputError(
             f"{identity[:100]!r} is no single identity",
             where=where,
-            expected="identity [options] type key: no patterns, no lists",
+            expected=f"{_EXPECTED}: no patterns, no lists",
         )
     options, namespaces = _split(rest, where)
-    key, comment = public_key.parse(options.pop("key"), where)
+    spelled = options.pop("key")
+    if len(spelled.split()) < _WORDS:
+        raise InputError("this names no key", where=where, expected=_EXPECTED)
+    key, comment = public_key.parse(spelled, where)
     times = {name: parse_time(text, where) for name, text in options.items()}
     after, before = times.get("valid-after"), times.get("valid-before")
     return Allowed(identity, key, namespaces, after, before, comment)

@@ -195,15 +195,24 @@ def _load(policy: Policy) -> _Trusted:
     allowed = signers.parse(read(policy.signers), str(policy.signers))
     if policy.revoked is None:
         return _Trusted(policy, allowed, None)
-    if not policy.revoked.exists():
-        raise InputError(
-            "the list of revoked keys is gone",
-            where=str(policy.revoked),
-            hint="bring it from the builder; if no key was ever revoked, an empty file will do",
-        )
-    revoked = read(policy.revoked)
+    revoked = read_revoked(policy.revoked)
     signers.parse_revoked(revoked, str(policy.revoked))
     return _Trusted(policy, allowed, revoked)
+
+
+def read_revoked(file: Path) -> bytes:
+    """Read a list of revoked keys, which must be there even if it is empty.
+
+    Raises:
+        InputError: it is not, or cannot be read.
+    """
+    if not file.exists():
+        raise InputError(
+            "the list of revoked keys is gone",
+            where=str(file),
+            hint="bring it from the builder; if no key was ever revoked, an empty file will do",
+        )
+    return read(file)
 
 
 def read(file: Path) -> bytes:
@@ -310,9 +319,10 @@ def _too_few(found: Sequence[Signer], faults: Sequence[str], policy: Policy) -> 
     if policy.threshold <= 1:
         wanted = f"a signature for {policy.namespace!r} by a key of {policy.signers}"
     got = "\n".join([*(f"good: {each}" for each in found), *faults])
-    return SignatureError(
-        reason, expected=wanted, got=got or None, hint="who may sign here: sealift key list"
-    )
+    hint = "who may sign here: sealift key list"
+    if any("is not in" in each for each in faults):
+        hint += "; where the signer has a new key since, receive first what was signed before"
+    return SignatureError(reason, expected=wanted, got=got or None, hint=hint)
 
 
 @contextmanager

@@ -42,6 +42,16 @@ def manifests(var_dir: Path, site: str) -> Iterator[Manifest]:
             yield from parse(file.read_bytes()).paths
 
 
+def newest(var_dir: Path) -> dict[str, float]:
+    """Return when the newest bundle of each site was written, in seconds since the epoch."""
+    found: dict[str, float] = {}
+    for file in (var_dir / FOLDER).glob("*.json.zst"):
+        if match := _NAME.fullmatch(file.name):
+            when = file.stat().st_mtime
+            found[match["site"]] = max(when, found.get(match["site"], when))
+    return found
+
+
 def _files(var_dir: Path, site: str) -> list[Path]:
     """Return the records of a site, the highest number first."""
     found = {

@@ -56,7 +56,12 @@ def key() -> None:
 
 
 @key.command()
-@click.option("--identity", metavar="NAME", help="Whom the key stands for: release@builder.")
+@click.option(
+    "--identity",
+    metavar="NAME",
+    help="Whom the key stands for: release@builder. By default what `signing: {identity: …}` "
+    "says, or you at this machine.",
+)
 @_key
 @_purposes
 @_kind
@@ -123,13 +128,14 @@ def add(
 
     settings = location.settings()
     who, public = signers.check_identity(identity), signing.public(_public(file))
-    before = until.replace(tzinfo=dt.UTC) + dt.timedelta(days=1) if until else None
+    before = _end_of(until)
     line = signers.Allowed(who, public, _namespaces(purposes), before=before, comment=_added())
     say(f"{who}  {public.type}  {public.fingerprint}  {line.scope}")
     _check_fingerprint(public, fingerprint)
     if not (yes or fingerprint):
         _ask(f"Is this the key of {who}, and may it sign {line.scope}?")
-    ceremony.add(policy(settings), line)
+    for old in ceremony.add(policy(settings), line):
+        click.echo(f"replaced  {who} {old.scope}", err=True)
     click.echo(f"added     {who} to {settings.signing.signers}", err=True)
 
 
@@ -172,6 +178,11 @@ def revoke(location: Location, which: str, *, reason: str, yes: bool) -> None:
     help="Take this public key, of an agent or a token, in place of a made one.",
 )
 @click.option("--finish", is_flag=True, help="Revoke the old key, and sign with the new one.")
+@click.option(
+    "--without-bundle",
+    is_flag=True,
+    help="With --finish: though sites have no bundle yet that tells of the new key.",
+)
 @yes
 @click.pass_obj
 def rotate(
@@ -182,6 +193,7 @@ def rotate(
     no_passphrase: bool,
     new: Path | None,
     finish: bool,
+    without_bundle: bool,
     yes: bool,
 ) -> None:
     """Put another key in place of the one that signs, in two steps.
@@ -189,11 +201,14 @@ def rotate(
     First a new key is made and allowed beside the old one; bundles are still signed by the old one,
     and tell the site of the new one. Once the site has received one of these: --finish.
     """
+    from sealift import untold
     from sealift.signing import policy
 
     settings = location.settings()
     old = file or settings.signing.key
     if finish:
+        if not without_bundle:
+            untold.check(settings, old)
         _finish(settings, old, yes=yes)
         return
     from deploy import ceremony, signing
@@ -219,7 +234,7 @@ def rotate(
 @click.pass_obj
 def list_(location: Location, *, as_json: bool) -> None:
     """Show who may sign, for what, and which keys are revoked."""
-    from sealift.key_rows import elsewhere, rows
+    from sealift.key_rows import elsewhere, rows, text
 
     settings = location.settings()
     signers = settings.signing.signers
@@ -230,9 +245,7 @@ def list_(location: Location, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(row))
         else:
-            words = f"{row.get('identity', '-'):<24} {row['key']}  {row['state']:<8}"
-            more = (row.get(name, "") for name in ("scope", "note", "mine"))
-            say("  ".join(filter(None, (words, *more))))
+            say(text(row))
     if binary := elsewhere(settings):
         click.echo(f"more in   {binary}: ssh-keygen -Q -l -f {binary}", err=True)
 
@@ -308,6 +321,25 @@ def _public(file: Path) -> Path:
 
 def _namespaces(purposes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"sealift-{each}" for each in dict.fromkeys(purposes or PURPOSES[:1]))
+
+
+def _end_of(day: dt.datetime | None) -> dt.datetime | None:
+    """Return when a day ends.
+
+    Raises:
+        InputError: it is over.
+    """
+    if day is None:
+        return None
+    end = day.replace(tzinfo=dt.UTC) + dt.timedelta(days=1)
+    if end <= dt.datetime.now(dt.UTC):
+        raise InputError(
+            "that day is over: the key would count for nothing",
+            expected="--until a day to come",
+            got=f"{day:%Y-%m-%d}",
+            hint="so that a key counts no more: sealift key revoke",
+        )
+    return end
 
 
 def _added() -> str:

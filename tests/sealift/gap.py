@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from builders.settings import load_settings
 from deploy import ceremony, signers, signing
-from deploy.bundle import numbers
+from deploy.bundle import numbers, records
 from deploy.bundle.base import whole
 from deploy.bundle.write import Label, write
 from sealift.signing import policy
@@ -67,7 +67,8 @@ class Gap:
                     for each in named or [settings.signing.key]
                 ]
             )
-            write(store, whole(store, top), out, label=label, sign=signed, trust=trust)
+            made = write(store, whole(store, top), out, label=label, sign=signed, trust=trust)
+            records.keep(store.var_dir, "hpc1", number, made.stored)
         return out
 
     def receive(self, bundle: Path, *words: str, status: int = 0) -> str:
@@ -95,7 +96,8 @@ def folder(root: Path, store: Path) -> Folder:
     for name in ("recipes", "sources"):
         (root / name).mkdir(parents=True)
     (root / "sealift.yaml").write_text(f"site: hpc1\nstore_dir: {store}\nsources: sources\n")
-    return Folder(root)
+    # Named, as folders of tests may lie on a mount of their own, with the bundles.
+    return Folder(root, named=True)
 
 
 def laid(root: Path) -> Gap:

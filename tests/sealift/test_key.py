@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,7 @@ def good(folder: Folder, *words: str) -> str:
     return done.stdout
 
 
-def rows(folder: Folder) -> list[dict[str, str]]:
+def rows(folder: Folder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in good(folder, "key", "list", "--json").splitlines()]
 
 
@@ -47,11 +47,8 @@ def test_a_first_key(folder: Folder) -> None:
     assert (folder.root / "allowed_signers").read_text().splitlines()[1:] == [line]
     assert signed_by(folder, folder.root / "keys" / "signing") == "release@builder"
     (row,) = rows(folder)
-    assert (row["identity"], row["state"], row["mine"]) == (
-        "release@builder",
-        "good",
-        "(signs here)",
-    )
+    assert (row["identity"], row["state"], row["signs"]) == ("release@builder", "good", "now")
+    assert good(folder, "key", "list").endswith("  for sealift-release  (signs here)\n")
     again = folder.run(*INIT)
     assert again.returncode == 2
     assert "sealift key rotate" in again.stderr
@@ -61,6 +58,13 @@ def test_nobody_yet(folder: Folder) -> None:
     done = folder.run("key", "list")
     assert (done.returncode, done.stdout) == (0, "")
     assert "sealift key init" in done.stderr
+
+
+def test_a_list_of_revoked_keys_that_is_gone(site: Folder) -> None:
+    (site.root / "revoked_keys").unlink()
+    done = site.run("key", "list")
+    assert done.returncode == 2
+    assert "an empty file will do" in done.stderr
 
 
 def test_what_the_settings_name(folder: Folder) -> None:
@@ -92,7 +96,33 @@ class TestAdd:
         assert signing.public(public).fingerprint in shown
         assert len(rows(site)) == 1
         site.on_a_terminal(*words, input=b"y\n")
-        assert rows(site)[1]["scope"] == "for sealift-receipt until 2100-01-01 00:00 UTC"
+        row = rows(site)[1]
+        assert row["for"] == ["sealift-receipt"]
+        assert (row["from"], row["until"]) == (None, "2100-01-01T00:00:00+00:00")
+        told = good(site, "key", "list").splitlines()[1]
+        assert told.endswith("for sealift-receipt until 2100-01-01 00:00 UTC")
+
+    def test_a_shorter_time_takes_the_place_of_a_longer_one(self, site: Folder) -> None:
+        public = keygen(site.root / "hpc1").with_suffix(".pub")
+        words = ("key", "add", "hpc1", str(public), "--yes", "--for", "receipt")
+        good(site, *words)
+        done = site.run(*words, "--until", "2099-12-31")
+        assert "replaced  hpc1 for sealift-receipt\n" in done.stderr
+        assert [row["until"] for row in rows(site)] == [None, "2100-01-01T00:00:00+00:00"]
+        good(site, *words, "--for", "proof")
+        assert rows(site)[1]["for"] == ["sealift-receipt", "sealift-proof"]
+        wider = site.run(*words, "--until", "2098-12-31")
+        assert wider.returncode == 2
+        assert "may sign for sealift-receipt, sealift-proof with this key already" in wider.stderr
+        good(site, *words[:5])
+        assert len(rows(site)) == 3
+
+    def test_a_day_that_is_over(self, site: Folder) -> None:
+        public = keygen(site.root / "hpc1").with_suffix(".pub")
+        done = site.run("key", "add", "hpc1", str(public), "--yes", "--until", "2020-01-01")
+        assert done.returncode == 2
+        assert "that day is over" in done.stderr
+        assert len(rows(site)) == 1
 
     def test_by_its_fingerprint(self, site: Folder) -> None:
         public = keygen(site.root / "hpc1").with_suffix(".pub")
@@ -138,11 +168,12 @@ def test_rotation(site: Folder) -> None:
     done = site.run("key", "rotate", "--no-passphrase")
     assert done.returncode == 0, done.stderr
     assert "--finish" in done.stderr
-    assert [row["mine"] for row in rows(site)] == ["(signs here)", "(signs here next)"]
+    assert [row["signs"] for row in rows(site)] == ["now", "next"]
     assert signed_by(site, key) == signed_by(site, key.with_name("signing.next"))
     good(site, "key", "rotate", "--no-passphrase")
     assert len(rows(site)) == 2
-    good(site, "key", "rotate", "--finish", "--yes")
+    assert "key-untold" in site.run("key", "rotate", "--finish", "--yes").stderr
+    good(site, "key", "rotate", "--finish", "--without-bundle", "--yes")
     assert [row["state"] for row in rows(site)] == ["good", "revoked"]
     assert signing.public(key) != old
     assert signed_by(site, key) == "release@builder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def gap(tmp_path: Path) -> Gap:
     return laid(tmp_path.resolve())
+
+
+def finish(gap: Gap, *words: str, status: int = 0) -> str:
+    with gap.turn(gap.builder):
+        return run(gap.builder, "key", "rotate", "--finish", "--yes", *words, status=status)
 
 
 def test_nothing_is_asked_where_nothing_changes(gap: Gap) -> None:
@@ -38,19 +44,47 @@ def test_a_rotation(gap: Gap) -> None:
     assert "new: release@builder" in str(gap.changes())
     assert len(list(gap.site.root.glob("allowed_signers.*"))) == 1
 
-    run(gap.builder, "key", "rotate", "--finish", "--yes")
+    finish(gap)
     said = gap.receive(gap.bundle(2), "--yes")
     assert "no longer: release@builder" in said
     assert "revoked: SHA256:" in said
     assert "revoked" in gap.receive(first, "--allow-older", status=3)
 
 
+def test_a_rotation_of_which_no_bundle_tells(gap: Gap) -> None:
+    """Its end is refused, as the site would take no bundle any more; one made before is none."""
+    run(gap.builder, "key", "rotate", "--no-passphrase")
+    assert "[key-untold]" in finish(gap, status=2)
+    gap.bundle(1)
+    public = gap.builder.root / "keys" / "signing.next.pub"
+    later = public.stat().st_mtime + 100
+    os.utime(public, (later, later))
+    before = (gap.builder.root / TRUST[1]).read_text()
+    said = finish(gap, status=2)
+    assert "since `key rotate` for hpc1" in said
+    assert "sealift bundle" in said
+    assert (gap.builder.root / TRUST[1]).read_text() == before
+    finish(gap, "--without-bundle")
+
+
+def test_a_key_for_receipts_needs_no_bundle(gap: Gap) -> None:
+    own = gap.site.root / "keys" / "signing"
+    words = ("--for", "receipt", "--no-passphrase", "--identity", "transfer@hpc1")
+    run(gap.site, "key", "init", *words)
+    old = own.with_suffix(".pub").read_text()
+    run(gap.site, "key", "rotate", "--no-passphrase")
+    run(gap.site, "key", "rotate", "--finish", "--yes")
+    assert own.with_suffix(".pub").read_text() != old
+
+
 def test_a_rotation_that_the_site_missed(gap: Gap) -> None:
     run(gap.builder, "key", "rotate", "--no-passphrase")
     missed = gap.bundle(1)
-    run(gap.builder, "key", "rotate", "--finish", "--yes")
+    finish(gap)
     later, before = gap.bundle(2), gap.trusted()
-    assert "bad-signature" in gap.receive(later, "--yes", status=3)
+    said = gap.receive(later, "--yes", status=3)
+    assert "bad-signature" in said
+    assert "receive first what was signed before" in said
     assert gap.trusted() == before
     gap.receive(missed, "--yes")
     gap.receive(later, "--yes")
