@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import sys
 import time
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from builders.settings import Settings
     from deploy.bundle.manifest import BundleManifest
+    from deploy.bundle.read import Bundle
     from deploy.signing import Signer
 
 MEGABYTE = 1_000_000
@@ -42,6 +44,29 @@ class Checked:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.signers: tuple[Signer, ...] = ()
+        self._of: dict[str, tuple[Signer, ...]] = {}
+
+    def of(self, bundle: Bundle) -> tuple[Signer, ...]:
+        """Return who signed one of several."""
+        return self._of[bundle.manifest.digest]
+
+    def again(self, bundle: Bundle) -> None:
+        """Verify the signatures of an open bundle, as whose signatures count may have changed.
+
+        Raises:
+            SignatureError: too few of them count now.
+        """
+        self(bundle.stored, next(iter(bundle.parts.values())).signatures())
+
+    @property
+    def file(self) -> str:
+        """The file that said whose signatures count."""
+        return str(self._settings.signing.signers)
+
+    @property
+    def told(self) -> str:
+        """Say which file decided."""
+        return f"who may sign is said by {self.file}"
 
     def __call__(self, data: bytes, signatures: Sequence[bytes]) -> None:
         """Verify signatures of a manifest.
@@ -53,6 +78,7 @@ class Checked:
         from sealift.signing import policy
 
         self.signers = verify(data, signatures, policy(self._settings))
+        self._of[hashlib.sha256(data).hexdigest()] = self.signers
 
 
 def headline(manifest: BundleManifest, signers: Sequence[Signer]) -> str:

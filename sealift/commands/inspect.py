@@ -46,22 +46,24 @@ def inspect(
     """
     from deploy.bundle.read import Bundle
     from deploy.receipt_file import is_receipt
+    from sealift import medium
     from sealift.bundle_view import Checked
 
     if len(files) == 1 and not sbom and is_receipt(files[0]):
         _show_receipt(location, files[0], paths=paths, as_json=as_json)
         return
-    checked = Checked(location.settings())
+    checked = Checked(medium.settings(location, files))
     with Bundle.open(files, checked) as found:
         if sbom:
             _print_bill(found)
             return
         if as_json:
-            record = _record(found, checked.signers)
+            record = _record(found, checked.signers) | {"allowed_signers": checked.file}
             click.echo(json.dumps(record | ({"paths": _paths(found.manifest)} if paths else {})))
             return
         for label, text in _rows(found, checked.signers):
             say(f"{label:<{_WIDTH}} {text}")
+        say(f"{'judged by':<{_WIDTH}} {checked.file}")
         if paths:
             for each in _paths(found.manifest):
                 say(f"{each['path']}  {each['nar_size']}")

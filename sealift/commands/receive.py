@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from builders.settings import Settings
     from deploy.bundle.admission import Admission
+    from deploy.bundle.delivery import Delivery
     from deploy.bundle.manifest import BundleManifest
     from deploy.bundle.read import Bundle
     from deploy.bundle.receive import Received
@@ -58,23 +59,55 @@ def receive(
     Exits with 4 if parts are still to come.
     """
     from deploy.bundle.delivery import opened
+    from deploy.bundle.receive import alone
+    from sealift import medium
     from sealift.bundle_view import Checked
 
-    settings = location.settings()
+    settings = medium.settings(location, files)
     checked = Checked(settings)
     with opened(files, checked) as delivery:
         bundle, repairs = delivery.bundle, delivery.repairs
+        _introduce(delivery, checked, quiet=as_json)
         admission = None if bundle is None else _admit(settings, bundle, allow_older=allow_older)
         if admission is not None:
             _consent(admission, yes=yes)
-        with location.open() as site:
+        with location.open() as site, alone(site.store):
             for each in repairs:
                 _take(site, each, as_json=as_json)
             if bundle is None or admission is None:
                 raise _just_repairs(repairs[0].manifest)
+            admission = _still(site, bundle, checked, admission, allow_older=allow_older)
             received = _take(site, bundle, as_json=as_json)
             _complete(site, bundle, admission, received)
         _tell(bundle, checked, admission, received, as_json=as_json)
+
+
+def _introduce(delivery: Delivery, checked: Checked, *, quiet: bool) -> None:
+    """Say what came and who signed it, before anybody is asked anything."""
+    from sealift.bundle_view import headline
+
+    if quiet:
+        return
+    for each in (*delivery.repairs, *([delivery.bundle] if delivery.bundle else [])):
+        say(headline(each.manifest, checked.of(each)), err=True)
+    say(checked.told, err=True)
+
+
+def _still(
+    site: Site, bundle: Bundle, checked: Checked, asked: Admission, *, allow_older: bool
+) -> Admission:
+    """Decide anew where another bundle was received since the operator was asked.
+
+    Raises:
+        SignatureError: that one took the trust away from whoever signed this one.
+        RefusedBundleError: it is too old now, or changes keys that nobody was asked about.
+    """
+    from deploy.bundle.admission import agreed, stands
+
+    if stands(site.store.var_dir, bundle.manifest, asked, site=site.settings.site):
+        return asked
+    checked.again(bundle)
+    return agreed(asked, _admit(site.settings, bundle, allow_older=allow_older))
 
 
 def _admit(settings: Settings, bundle: Bundle, *, allow_older: bool) -> Admission:
@@ -145,7 +178,7 @@ def _just_repairs(manifest: BundleManifest) -> Exception:
 def _tell(
     bundle: Bundle, checked: Checked, admission: Admission, received: Received, *, as_json: bool
 ) -> None:
-    from sealift.bundle_view import amount, headline
+    from sealift.bundle_view import amount
 
     manifest = bundle.manifest
     if as_json:
@@ -160,13 +193,13 @@ def _tell(
             "files": received.files,
             "size": received.size,
             "seconds": round(received.seconds, 3),
-            "signers": [str(each) for each in checked.signers],
+            "signers": [str(each) for each in checked.of(bundle)],
+            "allowed_signers": checked.file,
             "allowed": admission.allowed,
             "trust": admission.changes,
         }
         click.echo(json.dumps(record))
         return
-    say(headline(manifest, checked.signers), err=True)
     if admission.allowed:
         say(f"let through although it is {' and '.join(admission.allowed)}", err=True)
     if not received.paths:
@@ -187,9 +220,10 @@ def verify(location: Location, /, files: Sequence[Path], *, as_json: bool) -> No
     """
     from deploy.bundle.check import check
     from deploy.bundle.delivery import opened
+    from sealift import medium
     from sealift.bundle_view import Checked, watching
 
-    settings = location.settings()
+    settings = medium.settings(location, files)
     checked = Checked(settings)
     with opened(files, checked) as delivery:
         for bundle in (*delivery.repairs, *([delivery.bundle] if delivery.bundle else [])):
@@ -205,10 +239,14 @@ def _report(bundle: Bundle, record: dict[str, Any], checked: Checked, *, as_json
     manifest = bundle.manifest
     if as_json:
         said = {"site": manifest.site, "number": manifest.number, "digest": manifest.digest}
-        signers = {"signers": [str(each) for each in checked.signers]}
+        signers = {
+            "signers": [str(each) for each in checked.of(bundle)],
+            "allowed_signers": checked.file,
+        }
         click.echo(json.dumps({**said, **record, **signers}))
         return
-    say(headline(manifest, checked.signers))
+    say(headline(manifest, checked.of(bundle)))
+    say(checked.told)
     for each in record["damaged"]:
         say(f"damaged    {each['file']}: {each['reason']}")
     say(
@@ -233,11 +271,12 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
     from deploy.bundle.check import check
     from deploy.bundle.delivery import opened
     from deploy.bundle.repair import request
+    from sealift import medium
     from sealift.bundle_view import Checked, amount, watching
     from sealift.output import write_file
 
     _check_place(out)
-    settings = location.settings()
+    settings = medium.settings(location, files)
     with opened(files, Checked(settings), strict=False) as delivery:
         if delivery.bundle is None:
             raise InputError("this is no bundle, but what replaces pieces of one")

@@ -20,9 +20,14 @@ SEALIFT = Path(sys.executable).with_name("sealift")
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A site folder."""
+    """A site folder; with `named`, commands are told where its settings lie."""
 
     root: Path
+    named: bool = False
+
+    @property
+    def _argv(self) -> list[str | Path]:
+        return [SEALIFT, *(("--config", "sealift.yaml") if self.named else ())]
 
     def recipe(self, name: str, text: str) -> None:
         """Write a recipe."""
@@ -33,7 +38,7 @@ class Folder:
     ) -> subprocess.CompletedProcess[str]:
         """Run sealift."""
         return subprocess.run(
-            [SEALIFT, *words],
+            [*self._argv, *words],
             cwd=self.root,
             capture_output=True,
             text=True,
@@ -47,7 +52,7 @@ class Folder:
         """Run sealift on a terminal of its own; give what stands there in the end."""
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            [SEALIFT, *words], cwd=self.root, stdin=theirs, stdout=theirs, stderr=theirs
+            [*self._argv, *words], cwd=self.root, stdin=theirs, stdout=theirs, stderr=theirs
         ):
             os.close(theirs)
             os.write(ours, input)

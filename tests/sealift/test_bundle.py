@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store.path import StorePath
     from tests.sealift.conftest import Folder
 
+INSPECT = ("--config", "sealift.yaml", "inspect")
 BILL = b'{"bomFormat":"CycloneDX","components":[]}\n'
 INIT = ("key", "init", "--identity", "release@builder", "--no-passphrase", "--for", "release")
 RECEIPTS = ("--for", "receipt")
@@ -76,7 +77,7 @@ def digest(file: Path) -> str:
 def test_a_bundle_says_what_it_is(site: Folder) -> None:
     made = bundle(site, "-o", "b")
     assert (made["site"], made["number"], made["parts"]) == ("hpc1", 1, ["b"])
-    done = site.run("inspect", "b", "--json", "--paths")
+    done = site.run(*INSPECT, "b", "--json", "--paths")
     said = json.loads(done.stdout)
     assert said["digest"] == made["digest"] == digest(site.root / "b")
     assert [each["identity"] for each in said["signers"]] == ["release@builder"]
@@ -84,14 +85,14 @@ def test_a_bundle_says_what_it_is(site: Folder) -> None:
     assert said["top"] == said["paths"][1]["path"] == made["top"]
     assert set(said["documents"]) == {"sbom"}
     assert set(said["trust"]) == {"signers", "revoked"}
-    assert site.run("inspect", "b", "--sbom").stdout.encode() == BILL
+    assert site.run(*INSPECT, "b", "--sbom").stdout.encode() == BILL
 
 
 def test_people_are_told_as_well(site: Folder) -> None:
     done = site.run("bundle", "-o", "b")
     assert (done.returncode, done.stdout) == (0, "b\n")
     assert "bundle 1 for hpc1: 2 paths" in done.stderr
-    told = site.run("inspect", "b").stdout
+    told = site.run(*INSPECT, "b").stdout
     assert "bundle 1 for hpc1, made" in told
     assert "release@builder" in told
 
@@ -124,7 +125,7 @@ def test_what_cannot_be_a_site_names_no_file(site: Folder, name: str) -> None:
 def test_parts_are_numbered(site: Folder) -> None:
     made = bundle(site, "-o", "b", "--split", "16MiB")
     assert made["parts"] == ["b.001"]
-    assert json.loads(site.run("inspect", "b.001", "--json").stdout)["parts"] == 1
+    assert json.loads(site.run(*INSPECT, "b.001", "--json").stdout)["parts"] == 1
 
 
 @pytest.mark.parametrize("size", ["4Gi B", "much", "1i", "", "-5"])
@@ -157,7 +158,7 @@ def test_without_a_key_nothing_is_written(site: Folder) -> None:
 def test_what_a_stranger_signed_is_not_shown(site: Folder) -> None:
     bundle(site, "-o", "b")
     strange(site)
-    said = refused(site, "inspect", "b")
+    said = refused(site, *INSPECT, "b")
     assert said["error"] == "bad-signature"
     assert "top" not in said
 
@@ -204,7 +205,7 @@ def test_several_may_sign(site: Folder) -> None:
     assert added.returncode == 0, added.stderr
     keys = ("--sign-key", "keys/signing", "--sign-key", str(second))
     bundle(site, "-o", "b", *keys)
-    said = json.loads(site.run("inspect", "b", "--json").stdout)
+    said = json.loads(site.run(*INSPECT, "b", "--json").stdout)
     assert [each["identity"] for each in said["signers"]] == ["release@builder", "second@builder"]
 
 
@@ -216,15 +217,15 @@ def test_a_second_person_signs_what_lies_there(site: Folder) -> None:
     assert refused_by_hand(site, *words) == "useless-key"
     added = site.run("key", "add", "second@builder", f"{second}.pub", "--yes")
     assert added.returncode == 0, added.stderr
-    assert len(json.loads(site.run("inspect", "b.001", "--json").stdout)["signers"]) == 1
+    assert len(json.loads(site.run(*INSPECT, "b.001", "--json").stdout)["signers"]) == 1
     settings = site.root / "sealift.yaml"
     settings.write_text(settings.read_text() + "signing: {threshold: 2}\n")
-    assert refused(site, "inspect", "b.001")["error"] == "bad-signature"
+    assert refused(site, *INSPECT, "b.001")["error"] == "bad-signature"
     done = site.run(*words)
     assert done.returncode == 0, done.stderr
     assert "release@builder" in done.stderr
     assert digest(site.root / "b.001") == before
-    said = json.loads(site.run("inspect", "b.001", "--json").stdout)
+    said = json.loads(site.run(*INSPECT, "b.001", "--json").stdout)
     assert len(said["signers"]) == 2
 
 
