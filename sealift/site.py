@@ -156,9 +156,13 @@ class Site:
 
     @property
     def _is_transfer_host(self) -> bool:
-        """Whether bundles were received here, and nobody made or named a folder of recipes."""
+        """Whether `receive` ran here, and nobody made or named a folder of recipes."""
         usual, folder = self.settings.root / "recipes", self.settings.recipes_dir
-        return folder == usual and not folder.exists() and (self.store.var_dir / RECEIVED).is_dir()
+        if folder != usual or folder.exists():
+            return False
+        # The lock is there from the first call on, even if that was interrupted.
+        var = self.store.var_dir
+        return (var / RECEIVED).is_dir() or (var / "locks" / RECEIVED).exists()
 
     @property
     def project(self) -> Project:

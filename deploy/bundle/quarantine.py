@@ -11,6 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from deploy.bundle import numbers
+from store.lock import LockedError, hold
 from store.nar import open_file
 from store.remove import remove
 
@@ -64,3 +66,12 @@ class Quarantine:
         """Remove all pieces, also those of other bundles: who wants them now begins anew."""
         if self._all.is_dir():
             remove(self._all)
+
+
+def abandon(var_dir: Path) -> int:
+    """Remove all pieces, unless somebody receives now; return how many bytes that freed."""
+    if not (var_dir / FOLDER).is_dir():
+        return 0
+    with suppress(LockedError), hold(var_dir / "locks" / numbers.FOLDER, wait=0):
+        return remove(var_dir / FOLDER)
+    return 0

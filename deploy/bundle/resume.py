@@ -109,7 +109,7 @@ def check_room(store: LocalStore, todo: Lacking) -> None:
             where=str(store.store_dir),
             expected=f"{size / MEGABYTE:.1f} MB and {nodes} inodes",
             got=f"{free / MEGABYTE:.1f} MB and {status.f_favail} inodes",
-            hint="sealift store gc",
+            hint="sealift store gc: what came of a bundle that is not received yet goes as well",
         )
 
 

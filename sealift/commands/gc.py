@@ -36,13 +36,15 @@ def gc(location: Location, /, host: str | None, *, keep: int | None, as_json: bo
 
     The current generation, the one before it, and what runs always stay.
     """
+    from sealift.commands.store import let_go
+
     words = [] if keep is None else ["--keep", str(keep)]
     with location.open() as site, many.there(site, host) as heads:
         if heads:
             many.everywhere(site, heads, ["gc", *words], as_json=as_json)
             return
         forgotten = _forget(site, host, keep)
-        report = site.store.collect(keep=_kept(site))
+        report = let_go(site, site.store.collect(keep=_kept(site)))
     _tell(forgotten, report, as_json=as_json)
 
 

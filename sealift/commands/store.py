@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from sealift.site import Location, Site
+    from store.collect import CollectReport
     from store.path import StorePath
     from store.verify import VerifyReport
 
@@ -144,6 +146,7 @@ def gc(
         keep = () if everything else needed_to_build(site)
         report = site.store.collect(dry_run=dry_run, keep=keep)
         if not dry_run:
+            report = let_go(site, report)
             _tidy(site)
     if as_json:
         record = {"removed": [str(i.path) for i in report.removed], "freed": report.freed}
@@ -168,6 +171,13 @@ def _drop_bills(site: Site) -> None:
             site.store.remove_root(link.name)
 
 
+def let_go(site: Site, report: CollectReport) -> CollectReport:
+    """Remove pieces of bundles that wait for others: the rest of what came is gone now."""
+    from deploy.bundle.quarantine import abandon
+
+    return replace(report, freed=report.freed + abandon(site.store.var_dir))
+
+
 def _tidy(site: Site) -> None:
     from builders import logs, provenance, workshop
 
@@ -188,6 +198,9 @@ def needed_to_build(site: Site) -> Collection[StorePath]:
     from builders.resolve import Resolver
     from sealift.caches import remembered
 
+    # Where nothing was built or received yet, recipes need not be there either.
+    if not site.store.paths():
+        return ()
     plan = site.plan(())
     resolver = Resolver(plan, str(site.store.store_dir), remembered(site, plan))
     resolver.advance()
