@@ -1,8 +1,10 @@
 """Whether a verified bundle may come in, and what is written down once it has.
 
 Asked before a byte is written: is it for this site, is it new enough, does it change whom the
-site trusts. Done after all paths are registered: keys put in place, documents kept, the number
-remembered; a bundle that is interrupted in between is finished when it is received again.
+site trusts. An operator may take long to answer that, so nothing is locked meanwhile; whoever has
+the lock asks whether the decision `stands`, and decides anew if another bundle came since. Done
+after all paths are registered: keys put in place, documents kept, the number remembered; a bundle
+that is interrupted in between is finished when it is received again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 from deploy import durable
 from deploy.bundle import numbers
 from deploy.bundle.format import DamagedGroupError, PartMissingError
-from deploy.bundle.numbers import FOLDER, Arrival
+from deploy.bundle.numbers import FOLDER, Arrival, Numbers, RefusedBundleError
 from deploy.rotation import Trust, change, install
 from store.frames import FrameError
 from store.nar import open_file
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.bundle.manifest import BundleManifest
-    from deploy.bundle.numbers import Numbers
     from deploy.bundle.pieces import Pieces
     from deploy.signing import Policy
 
@@ -41,13 +42,13 @@ class Admission:
     """What a bundle needs of whoever lets it in.
 
     Attributes:
-        site: whose numbers it raises.
+        known: what had been received when it was decided on; of the site whose numbers it raises.
         allowed: what was let through on demand: `older`, `foreign`.
         trust: the keys that it brings; None if it brings none that are to be put in place.
         changes: what these change, one line each; with none, nobody need be asked.
     """
 
-    site: str
+    known: Numbers
     allowed: tuple[str, ...]
     trust: Trust | None
     changes: tuple[str, ...]
@@ -71,9 +72,8 @@ def admit(
         TrustError: with the keys that it brings, nothing more could be received.
         Error: as `Pieces.file`.
     """
-    var_dir = store_dir.parent / "var"
-    ours = site or numbers.only_site(var_dir) or manifest.site
-    allowed = numbers.load(var_dir, ours).check(
+    known = _known(store_dir.parent / "var", manifest, site)
+    allowed = known.check(
         site=manifest.site,
         number=manifest.number,
         digest=manifest.digest,
@@ -81,7 +81,33 @@ def admit(
     )
     carried = None if allowed else _carried(store_dir / ".links", manifest, pieces)
     changes = change(policy, carried).lines if carried else ()
-    return Admission(ours, allowed, carried if changes else None, changes)
+    return Admission(known, allowed, carried if changes else None, changes)
+
+
+def stands(
+    var_dir: Path, manifest: BundleManifest, admission: Admission, *, site: str | None
+) -> bool:
+    """Tell whether nothing was received since a bundle was decided on."""
+    return _known(var_dir, manifest, site) == admission.known
+
+
+def agreed(asked: Admission, now: Admission) -> Admission:
+    """Return what was decided anew, if nobody has to be asked about it once more.
+
+    Raises:
+        RefusedBundleError: it changes the keys in another way than was agreed to.
+    """
+    if now.changes and now.changes != asked.changes:
+        raise RefusedBundleError(
+            "another bundle was received meanwhile, and changed the keys of this site",
+            where=now.known.site,
+            hint="run it again: it asks about what it would change now",
+        )
+    return now
+
+
+def _known(var_dir: Path, manifest: BundleManifest, site: str | None) -> Numbers:
+    return numbers.load(var_dir, site or numbers.only_site(var_dir) or manifest.site)
 
 
 def complete(
@@ -93,7 +119,10 @@ def complete(
     policy: Policy,
     documents: Mapping[str, bytes],
 ) -> Numbers:
-    """Put keys in place, keep what tells of the release, and remember the number."""
+    """Put keys in place, keep what tells of the release, and remember the number.
+
+    Nobody else may receive meanwhile, nor have done so since the bundle was decided on.
+    """
     if admission.trust is not None:
         install(policy, admission.trust)
     _keep(var_dir / FOLDER, f"{manifest.site}-{manifest.number}", documents)
@@ -107,7 +136,7 @@ def complete(
         allowed=admission.allowed,
         trust=admission.changes,
     )
-    found = numbers.load(var_dir, admission.site).and_then(arrival)
+    found = admission.known.and_then(arrival)
     numbers.save(var_dir, found)
     return found
 

@@ -83,7 +83,7 @@ class Received:
 
 
 def receive(store: LocalStore, bundle: Bundle, observe: Callable[[Progress], None]) -> Received:
-    """Take a bundle in, and go on where an earlier call was interrupted.
+    """Take a bundle in, and go on where an earlier call was interrupted; to be called `alone`.
 
     Raises:
         PartMissingError: parts are not at hand; what came is kept, and nothing registered.
@@ -92,18 +92,23 @@ def receive(store: LocalStore, bundle: Bundle, observe: Callable[[Progress], Non
         BaseMissingError: it builds on what is not here.
         DiskFullError: there is no room.
         BadPathError: a path did not become what its hash says.
-        LockedError: somebody else receives.
     """
     began = time.monotonic()
-    with _alone(store), store.temporary() as area:
+    with store.temporary() as area:
         return _Receiver(store, bundle, area, observe).run(began)
 
 
 @contextmanager
-def _alone(store: LocalStore) -> Iterator[None]:
+def alone(store: LocalStore) -> Iterator[None]:
     """Keep others who receive out, and the collector; say what the disk refuses.
 
-    Workers inherit both locks, so who comes after one that was killed waits for its workers.
+    What is decided and written down of a bundle belongs into the same block: else one that is
+    older could become the release after a newer one. Workers inherit both locks, so who comes
+    after one that was killed waits for its workers.
+
+    Raises:
+        LockedError: somebody else receives, and goes on for long.
+        UnwritableError: the disk refuses something.
     """
     lock = store.var_dir / "locks" / numbers.FOLDER
     try:

@@ -67,9 +67,12 @@ def receive(
     checked = Checked(settings)
     with opened(files, checked) as delivery:
         bundle, repairs = delivery.bundle, delivery.repairs
-        _introduce(delivery, checked, quiet=as_json)
+        if not as_json:
+            _introduce(delivery, checked)
         admission = None if bundle is None else _admit(settings, bundle, allow_older=allow_older)
-        if admission is not None:
+        if admission is not None and admission.changes:
+            if as_json:
+                _introduce(delivery, checked)
             _consent(admission, yes=yes)
         with location.open() as site, alone(site.store):
             for each in repairs:
@@ -82,12 +85,10 @@ def receive(
         _tell(bundle, checked, admission, received, as_json=as_json)
 
 
-def _introduce(delivery: Delivery, checked: Checked, *, quiet: bool) -> None:
+def _introduce(delivery: Delivery, checked: Checked) -> None:
     """Say what came and who signed it, before anybody is asked anything."""
     from sealift.bundle_view import headline
 
-    if quiet:
-        return
     for each in (*delivery.repairs, *([delivery.bundle] if delivery.bundle else [])):
         say(headline(each.manifest, checked.of(each)), err=True)
     say(checked.told, err=True)
@@ -134,8 +135,6 @@ def _consent(admission: Admission, *, yes: bool) -> None:
     """
     from sealift.bundle_view import agreed
 
-    if not admission.changes:
-        return
     say("this bundle changes whom this site trusts:", err=True)
     for line in admission.changes:
         say(f"  {line}", err=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy.bundle.delivery import opened
-from deploy.bundle.receive import Received, receive
+from deploy.bundle.receive import Received, alone, receive
 from store.local import LocalStore
 from tests.deploy.bundles import agree, noise, put, release, written
 from tests.store.ends import moved
@@ -53,7 +53,7 @@ def crossing(root: Path, *, large: int = 0) -> Crossing:
 
 def take(store: LocalStore, files: Sequence[Path]) -> Received:
     """Receive a bundle, and first what replaces pieces of it."""
-    with opened(files, agree) as delivery:
+    with opened(files, agree) as delivery, alone(store):
         found = [
             receive(store, each, lambda _: None)
             for each in (*delivery.repairs, *([delivery.bundle] if delivery.bundle else []))

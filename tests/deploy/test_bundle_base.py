@@ -12,7 +12,7 @@ from deploy.bundle import records
 from deploy.bundle.base import check_receipt, delta, missing, require, whole
 from deploy.bundle.manifest import Base
 from deploy.bundle.read import Bundle
-from deploy.bundle.receive import receive
+from deploy.bundle.receive import alone, receive
 from deploy.bundle.write import Label, write
 from deploy.errors import BaseMissingError, OtherSiteError
 from deploy.receipt import Machine, Receipt
@@ -243,7 +243,7 @@ def carry(
     file = target.store_dir.parent / f"{label.number}.sealift"
     said = {"sbom": bill} if bill else {}
     write(source, content, file, label=label, sign=lambda _: [SIGNATURE], documents=said)
-    with Bundle.open([file], lambda *_: None) as bundle:
+    with Bundle.open([file], lambda *_: None) as bundle, alone(target):
         return receive(target, bundle, lambda _: None)
 
 

@@ -35,7 +35,7 @@ from deploy.bundle.format import (
 from deploy.bundle.manifest import dump
 from deploy.bundle.part import Part
 from deploy.bundle.quarantine import FOLDER
-from deploy.bundle.receive import DamagedBundleError, receive
+from deploy.bundle.receive import DamagedBundleError, alone, receive
 from deploy.bundle.resume import OtherStoreError
 from deploy.bundle.write import write
 from store.assemble import BadPathError
@@ -559,7 +559,8 @@ def test_a_medium_that_is_pulled_out_is_told_of_and_put_back_is_read_to_the_end(
         with opened([file], agree) as delivery:
             assert delivery.bundle is not None
             os.truncate(stick.image, 4 * MEBIBYTE)
-            with pytest.raises(MediumError, match=os.strerror(errno.EIO)) as caught:
+            failure = pytest.raises(MediumError, match=os.strerror(errno.EIO))
+            with failure as caught, alone(store):
                 receive(store, delivery.bundle, lambda _: None)
             assert caught.value.where == str(file)
             assert "run the command again" in str(caught.value.hint)

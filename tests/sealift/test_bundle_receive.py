@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deploy.bundle import numbers
+from deploy.bundle.receive import alone
 from store.local import LocalStore
 from tests.deploy.bundles import put
+from tests.deploy.sshd import keygen
+from tests.sealift.conftest import SEALIFT
 from tests.sealift.gap import laid, run
 from tests.sealift.test_bundle import BILL
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.sealift.gap import Gap
 
@@ -120,3 +129,127 @@ def test_what_is_in_order_needs_no_list(gap: Gap) -> None:
         run(gap.site, "verify", str(file))
         assert "nothing is damaged" in run(gap.site, "repair-request", str(file), "-o", "list")
     assert not (gap.site.root / "list").exists()
+
+
+@contextmanager
+def waiting(gap: Gap, file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Have a process that has decided on a bundle, and cannot go on before the block has ended."""
+    lock = gap.root / "made" / "var" / "locks" / "received"
+    with LocalStore.open(gap.root / "made" / "store") as store, alone(store):
+        process = subprocess.Popen(
+            [SEALIFT, "receive", str(file), *words],
+            cwd=gap.site.root,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        while lock not in opened_by(process.pid):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def opened_by(process: int) -> set[Path]:
+    found = set()
+    for each in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(each.readlink())
+    return found
+
+
+def goes_on(process: subprocess.Popen[str], status: int) -> str:
+    process.send_signal(signal.SIGCONT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    return said
+
+
+def arrived(gap: Gap) -> tuple[list[int], str]:
+    """Return the numbers that were written down, and what the current release holds."""
+    made = gap.root / "made"
+    log = numbers.load(made / "var", "hpc1").arrivals
+    return [each.number for each in log], (made / "var/gcroots/release/app").read_text()
+
+
+def test_an_older_one_that_was_let_in_before_a_newer_one_came_is_refused(gap: Gap) -> None:
+    first, old, new = gap.bundle(3), gap.bundle(4), gap.bundle(5)
+    gap.receive(first)
+    with gap.turn(gap.site), waiting(gap, old) as process:
+        run(gap.site, "receive", str(new))
+        assert "[bundle-older]" in goes_on(process, 6)
+        assert arrived(gap) == ([3, 5], "5")
+
+
+def test_of_two_at_once_none_is_forgotten(gap: Gap) -> None:
+    first, old, new = gap.bundle(3), gap.bundle(4), gap.bundle(5)
+    gap.receive(first)
+    with gap.turn(gap.site), waiting(gap, new) as process:
+        run(gap.site, "receive", str(old))
+        goes_on(process, 0)
+        assert arrived(gap) == ([3, 4, 5], "5")
+
+
+def test_what_a_key_signed_that_was_revoked_meanwhile_is_refused(gap: Gap) -> None:
+    run(gap.builder, "key", "rotate", "--no-passphrase")
+    gap.receive(gap.bundle(1), "--yes")
+    late = gap.bundle(9)
+    with gap.turn(gap.builder):
+        run(gap.builder, "key", "rotate", "--finish", "--yes")
+    last = gap.bundle(2)
+    with gap.turn(gap.site), waiting(gap, late) as process:
+        run(gap.site, "receive", str(last), "--yes")
+        assert "revoked" in goes_on(process, 3)
+        assert arrived(gap) == ([1, 2], "2")
+
+
+def test_keys_that_changed_meanwhile_are_asked_about_again(gap: Gap) -> None:
+    """The older bundle brings the key that the newer one, made before the rotation, does not."""
+    late = gap.bundle(9)
+    run(gap.builder, "key", "rotate", "--no-passphrase")
+    first = gap.bundle(1)
+    with gap.turn(gap.site), waiting(gap, late) as process:
+        run(gap.site, "receive", str(first), "--yes")
+        assert "meanwhile" in goes_on(process, 6)
+        assert arrived(gap) == ([1], "1")
+
+
+def test_it_is_said_what_came_and_who_signed_before_anything_is_asked(gap: Gap) -> None:
+    run(gap.builder, "key", "rotate", "--no-passphrase")
+    file = gap.bundle(1)
+    with gap.turn(gap.site):
+        said = gap.site.on_a_terminal("receive", str(file), input=b"n\n")
+        assert said.count("bundle 1 for hpc1, made") == 1
+        order = [said.index(each) for each in ("by release@builder", "new: ", "from now on?")]
+        assert order == sorted(order)
+        told = gap.site.run("receive", str(file), "--json", "--yes")
+    assert "bundle 1 for hpc1, made" in told.stderr
+    assert json.loads(told.stdout)["number"] == 1
+
+
+def test_of_a_bundle_and_its_replacements_both_signers_are_told(gap: Gap) -> None:
+    asked, mended, second = gap.root / "list", gap.root / "mended", gap.root / "second"
+    keygen(second)
+    for side in (gap.site, gap.builder):
+        run(side, "key", "add", "second@builder", f"{second}.pub", "--yes")
+    file = crossing(gap)
+    data = bytearray(file.read_bytes())
+    data[60] ^= 1
+    file.write_bytes(data)
+    with gap.turn(gap.site):
+        run(gap.site, "repair-request", str(file), "-o", str(asked))
+    with gap.turn(gap.builder):
+        words = ("--repair", str(asked), "-o", str(mended), "--sign-key", str(second))
+        run(gap.builder, "bundle", *words)
+    for files in ((file, mended), (mended, file)):
+        with gap.turn(gap.site):
+            done = gap.site.run("receive", "--yes", *map(str, files))
+        lines = [line for line in done.stderr.splitlines() if ", made " in line]
+        assert [line.split()[0] for line in lines] == ["replacements", "bundle"], done.stderr
+        assert ["second@builder" in line for line in lines] == [True, False]
