@@ -3,6 +3,9 @@
 A bundle brings the builder's files. They hold here only after the whole bundle was verified under
 the files that were here before, and after somebody agreed. Those of a bundle that is older than
 one received already are never put in place: they would bring back keys that were revoked since.
+
+A builder may not have heard of a key that was revoked at the site. So bundles add to the list of
+revoked keys and take nothing from it, and bring none of these keys; that is done by hand alone.
 """
 
 from __future__ import annotations
@@ -63,14 +66,17 @@ def change(policy: Policy, carried: Trust) -> Change:
 
     Raises:
         InputError: a file of either pair is not taken.
-        TrustError: with them nobody could sign a release, or too few could.
+        TrustError: with them nobody could sign a release, or too few could; or one of the lists
+            of revoked keys is a binary one, and not all keys that are revoked here would be then.
     """
-    before = installed(policy) or Trust(b"", b"")
+    before = _before(policy)
+    fresh = merged(policy, carried)
     old = _rules(signers.parse(before.signers, str(policy.signers)))
-    allowed = signers.parse(carried.signers, "allowed_signers of the bundle")
+    old = {key: lines for key, lines in old.items() if not signing.is_revoked(key, before.revoked)}
+    allowed = signers.parse(fresh.signers, "allowed_signers of the bundle")
     new = _rules(allowed)
-    revoked = _revocations(before.revoked, carried.revoked, str(policy.revoked))
-    _check_usable(allowed, carried.revoked, policy)
+    revoked = _revocations(before.revoked, fresh.revoked, str(policy.revoked))
+    _check_usable(allowed, fresh.revoked, policy)
     return Change(
         (
             *(f"no longer: {_names(key, old)}" for key in old if key not in new),
@@ -85,14 +91,73 @@ def change(policy: Policy, carried: Trust) -> Change:
     )
 
 
+def merged(policy: Policy, carried: Trust) -> Trust:
+    """Return the files of a bundle with what is revoked here: no key comes back by a bundle.
+
+    Raises:
+        InputError, TrustError: as `change`.
+    """
+    before = _before(policy).revoked
+    where = "allowed_signers of the bundle"
+    allowed = signers.parse(carried.signers, where)
+    gone = {each.key for each in allowed if signing.is_revoked(each.key, before)}
+    kept = [
+        line
+        for line in carried.signers.split(b"\n")
+        if all(each.key not in gone for each in signers.parse(line, where))
+    ]
+    revoked = _union(before, carried.revoked, policy, allowed)
+    return Trust(b"\n".join(kept), revoked)
+
+
+def _before(policy: Policy) -> Trust:
+    there = (policy.signers, policy.revoked)
+    return Trust(*(signing.read(file) if file and file.exists() else b"" for file in there))
+
+
+def _union(before: bytes, after: bytes, policy: Policy, carried: Iterable[Allowed]) -> bytes:
+    """Return what revokes all that either list revokes.
+
+    Raises:
+        TrustError: there is no such list, as a binary one is not added to here.
+    """
+    old = signers.parse_revoked(before, str(policy.revoked))
+    new = signers.parse_revoked(after, "revocation list of the bundle")
+    if not old.krl and not new.krl:
+        listed = dict(new.keys)
+        more = [f"{key} {note}".rstrip() for key, note in old.keys if key not in listed]
+        glue = b"\n" if more and after and not after.endswith(b"\n") else b""
+        return after + glue + "".join(f"{line}\n" for line in more).encode()
+    if old.krl and not new.krl and all(signing.is_revoked(key, before) for key, _ in new.keys):
+        return before
+    if not new.krl:
+        raise _not_added(policy, [key for key, _ in new.keys])
+    here = signers.parse(_before(policy).signers, str(policy.signers))
+    known = {*(key for key, _ in old.keys), *(each.key for each in (*here, *carried))}
+    lost = [x for x in known if signing.is_revoked(x, before) and not signing.is_revoked(x, after)]
+    if lost:
+        raise _not_added(policy, lost)
+    return after
+
+
+def _not_added(policy: Policy, keys: Iterable[PublicKey]) -> TrustError:
+    return TrustError(
+        "two lists of revoked keys cannot be added up, as one is in ssh-keygen's binary format",
+        where=str(policy.revoked),
+        got="only one of them has " + ", ".join(sorted(each.fingerprint for each in keys)),
+        hint="revoke these keys on the other side too: ssh-keygen -k -u, or sealift key revoke",
+    )
+
+
 def install(policy: Policy, carried: Trust, *, now: dt.datetime | None = None) -> tuple[Path, ...]:
-    """Put the files of a bundle in place; return where those before them are kept.
+    """Put the files of a bundle in place, `merged`; return where those before them are kept.
 
     Revocations first: whoever is cut off between the two trusts too few rather than too many.
     """
     kept = []
+    fresh = merged(policy, carried)
     stamp = f"{now or dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
-    files = ((policy.revoked, carried.revoked), (policy.signers, carried.signers))
+    files = ((policy.revoked, fresh.revoked), (policy.signers, fresh.signers))
     for file, content in files:
         if file is None:
             continue
@@ -130,17 +195,8 @@ def _revocations(before: bytes, after: bytes, where: str) -> tuple[str, ...]:
     if old.krl or new.krl:
         return () if before == after else ("the revocation list is another one",)
     was, now = dict(old.keys), dict(new.keys)
-    return (
-        *(
-            f"revoked: {key.fingerprint} {note}".rstrip()
-            for key, note in now.items()
-            if key not in was
-        ),
-        *(
-            f"revoked no more: {key.fingerprint} {note}".rstrip()
-            for key, note in was.items()
-            if key not in now
-        ),
+    return tuple(
+        f"revoked: {key.fingerprint} {note}".rstrip() for key, note in now.items() if key not in was
     )
 
 

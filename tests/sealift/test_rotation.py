@@ -121,6 +121,19 @@ def test_a_list_that_is_empty(gap: Gap) -> None:
     assert "spare" in gap.trusted()[0]
 
 
+def test_what_the_site_revoked_no_bundle_brings_back(gap: Gap) -> None:
+    """Of a builder that did not hear of it; and what the key signs counts no more."""
+    stolen = keygen(gap.builder.root / "keys" / "stolen")
+    for side in (gap.builder, gap.site):
+        run(side, "key", "add", "spare", str(stolen.with_suffix(".pub")), "--yes")
+    run(gap.site, "key", "revoke", "spare", "--yes")
+    before = gap.trusted()
+    said = gap.receive(gap.bundle(1), "--yes")
+    assert "no more" not in said
+    assert gap.trusted() == before
+    assert "is revoked" in gap.receive(gap.bundle(2, "stolen"), "--yes", status=3)
+
+
 def test_a_threshold(gap: Gap) -> None:
     """Two keys of one identity are one signer; of two identities they are two."""
     with (gap.site.root / "sealift.yaml").open("a") as file:
