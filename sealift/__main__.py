@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sealift.output import OutputError
 
 INTERRUPTED = 130
+_RARELY = 50_000
+"""Objects more than were freed, before Python looks for cycles; it is 700 by itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from sealift import output
 
     if arguments is None:
-        # What is left at the end goes with the process: nobody need look for cycles in it.
+        # What is left at the end goes with the process: nobody need look for cycles in it. And
+        # what lists of many files are read into has none: to look rarely is enough.
         atexit.register(gc.freeze)
+        gc.set_threshold(_RARELY)
     output.guard()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
