@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deploy.bundle.base import Delta
@@ -26,15 +26,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deploy.bundle.check import Fault
-    from deploy.bundle.manifest import BundleManifest
+    from deploy.bundle.manifest import Blob, BundleManifest, Patch
     from deploy.bundle.read import Bundle
     from store.local import LocalStore
 
-LARGEST = 32 * 1024 * 1024
+LARGEST = 2 * 1024 * 1024
 """Bytes of a list."""
+MOST = 25_000
+"""Files of a list, or rather its commas and brackets: each costs the reader memory."""
 _FORMAT = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMED = 8
+_KEYS = 8
+"""Commas and brackets of a list besides those of its files."""
 
 
 class BadRequestError(InputError):
@@ -77,8 +81,21 @@ class Request:
         }
 
 
+def _too_long(where: str) -> BadRequestError:
+    return BadRequestError(
+        "the list of damaged pieces is too long",
+        where=where,
+        expected=f"{LARGEST:,} bytes and some {MOST:,} files at most",
+        hint="with so much damage, bring the whole bundle again",
+    )
+
+
 def request(bundle: Bundle, damaged: Iterable[Fault]) -> Request:
-    """Return the list of what is in damaged groups, also of what merely reaches into one."""
+    """Return the list of what is in damaged groups, also of what merely reaches into one.
+
+    Raises:
+        BadRequestError: it is more than a list may hold.
+    """
     manifest = bundle.manifest
     bad = {fault.group for fault in damaged}
     files = {
@@ -87,6 +104,8 @@ def request(bundle: Bundle, damaged: Iterable[Fault]) -> Request:
         if not bad.isdisjoint(bundle.span(group))
         for slot in slots
     }
+    if len(files) > MOST - _KEYS:
+        raise _too_long(f"bundle {manifest.number} for {manifest.site}")
     return Request(manifest.site, manifest.number, manifest.digest, files)
 
 
@@ -99,8 +118,8 @@ def load(file: Path) -> Request:
     try:
         with file.open("rb") as stream:
             data = stream.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise BadRequestError("the list is too long", where=str(file))
+        if len(data) > LARGEST or data.count(b",") + data.count(b"[") + data.count(b"{") > MOST:
+            raise _too_long(str(file))
         return _parse(json.loads(data))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequestError(
@@ -148,6 +167,25 @@ def recorded(var_dir: Path, wanted: Request) -> BundleManifest:
             hint="ask where it was made; or bring the whole bundle again",
         )
     return parse(data)
+
+
+def checked(wanted: Request, damaged: BundleManifest) -> Request:
+    """Return a list of which nothing is believed but that it names files of that bundle.
+
+    It is not signed: whatever else the store has is none of its business.
+
+    Raises:
+        BadRequestError: it names other files.
+    """
+    held: dict[str, Blob | Patch] = {**damaged.blobs, **damaged.patches}
+    others = sorted(wanted.files.keys() - held.keys())
+    if others:
+        raise BadRequestError(
+            f"{len(others)} of the files are in no piece of bundle {damaged.number}",
+            got=others[0],
+            hint="make the list anew: sealift repair-request",
+        )
+    return replace(wanted, files={sha256: held[sha256].size for sha256 in wanted.files})
 
 
 def label(damaged: BundleManifest) -> Label:

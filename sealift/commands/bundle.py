@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="Sign with this key, not the site's; may be given for each signer.",
 )
-@click.option("--number", type=click.IntRange(min=1), help="Its number, above all before.")
+@click.option(
+    "--number", type=click.IntRange(min=1), metavar="N", help="Its number, above all before."
+)
 @click.option("--site", "name", metavar="NAME", help="For another site than the settings name.")
 @click.option("--release", metavar="NAME|PATH", help="Another than the newest that was built.")
 @click.option(
@@ -92,6 +94,7 @@ def bundle(
     files only what changed.
     """
     from deploy.bundle import records
+    from deploy.bundle.parts import check_free
     from deploy.bundle.write import write
     from deploy.signing import RELEASE
     from sealift import alongside, cargo, fleet, receipts
@@ -105,6 +108,8 @@ def bundle(
             mended = _repair(site, repair, out, sign, force=force, quiet=as_json)
             _show(mended, None, as_json=as_json)
             return
+        # Before it has a number, which nothing else would get any more.
+        check_free(out, numbered=split is not None, force=force)
         meant = fleet.release(site, release)
         to = cargo.site_name(site.settings, name)
         sign = signer(site.settings, sign_keys, RELEASE)
@@ -178,6 +183,7 @@ def _repair(
 
     wanted = repair.load(file)
     damaged = repair.recorded(site.store.var_dir, wanted)
+    wanted = repair.checked(wanted, damaged)
     whole = Delta(damaged.paths, None, {})
     documents = wanted.among(cargo.documents(site, damaged.top, whole))
     trust = wanted.among(cargo.trust(site.settings))

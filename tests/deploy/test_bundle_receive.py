@@ -290,6 +290,30 @@ def test_damaged_pieces_are_replaced_by_a_small_file(gap: Crossing) -> None:
         take(store, [mended, *gap.bundle("c", number=2)])
 
 
+def test_a_list_of_damage_names_what_was_sent_and_no_more(gap: Crossing) -> None:
+    """It is not signed: sizes come from the bundle, and other files of the store stay there."""
+    with opened(gap.bundle(), agree) as delivery:
+        assert delivery.bundle is not None
+        manifest = delivery.bundle.manifest
+    sha256, blob = next(iter(manifest.blobs.items()))
+    asked = repair.Request("hpc1", 1, manifest.digest, {sha256: 1 << 50})
+    assert repair.checked(asked, manifest).files == {sha256: blob.size}
+    other = repair.Request("hpc1", 1, manifest.digest, {sha256: blob.size, "1" * 64: 9})
+    with pytest.raises(repair.BadRequestError, match="1 of the files are in no piece"):
+        repair.checked(other, manifest)
+
+
+def test_a_list_of_damage_is_short(tmp_path: Path) -> None:
+    file = tmp_path / "list"
+    for text in (b" " * repair.LARGEST + b"[]", b"[" + b"[]," * repair.MOST + b"1]"):
+        file.write_bytes(text)
+        with pytest.raises(repair.BadRequestError, match="too long"):
+            repair.load(file)
+    files = {f"{number:064x}": number + 1 for number in range(20_000)}
+    file.write_text(str(repair.Request("hpc1", 1, "0" * 64, files)))
+    assert repair.load(file).files == files
+
+
 def test_what_the_builder_lost_cannot_be_replaced(gap: Crossing) -> None:
     wanted = repair.Request("hpc1", 1, "0" * 64, {"1" * 64: 9})
     with pytest.raises(repair.LostFilesError, match="1 of the files"):

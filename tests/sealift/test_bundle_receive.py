@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -114,6 +115,14 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
         run(gap.site, "repair-request", str(file), "-o", str(asked))
     with gap.turn(gap.builder):
         run(gap.builder, "bundle", "--repair", str(asked), "-o", str(mended))
+        with LocalStore.open(gap.root / "made" / "store") as store:
+            put(store, "private", {b"source": b"private"})
+        more = json.loads(asked.read_text())
+        more["files"][hashlib.sha256(b"private").hexdigest()] = len(b"private")
+        other = gap.root / "other"
+        other.write_text(json.dumps(more))
+        said = run(gap.builder, "bundle", "--repair", str(other), "-o", "x", status=2)
+        assert "1 of the files are in no piece of bundle 1" in said
         words = ("bundle", "--repair", str(asked), "-o", "x", "--number", "9")
         assert "--number does not go with --repair" in run(gap.builder, *words, status=2)
     with gap.turn(gap.site):
