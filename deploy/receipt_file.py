@@ -71,12 +71,15 @@ def load(file: Path, check: Callable[[bytes, Sequence[bytes]], object]) -> Recei
     except OSError as fault:
         reason = f"the receipt cannot be read: {fault.strerror}"
         raise BadReceiptError(reason, where=str(file)) from fault
+    sealed = None
     try:
         sealed = unseal(data)
         check(sealed.body, sealed.signatures)
         return parse(sealed.body)
     except Error as error:
         error.where = error.where or str(file)
+        if sealed is not None and error.hint:
+            error.hint = f"copy it again, if it may have suffered on the way; {error.hint}"
         raise
 
 

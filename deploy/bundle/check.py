@@ -38,7 +38,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found; `size` is in bytes of files, `missing` the parts that were not at hand."""
+    """What was found; `size` is in bytes of files, `missing` the parts that were not at hand.
+
+    `groups` are those of the other parts.
+    """
 
     files: int
     size: int
@@ -120,7 +123,7 @@ def check(bundle: Bundle, observe: Callable[[Progress], None]) -> Report:
     return Report(
         files=sum(each.files for each in seen),
         size=done,
-        groups=len(manifest.groups),
+        groups=sum(map(bundle.has, range(len(manifest.groups)))),
         parts=len(manifest.parts),
         damaged=tuple(sorted(faults, key=lambda fault: fault.group)),
         missing=bundle.missing_parts(),

@@ -21,6 +21,7 @@ from deploy.bundle.format import (
     parse,
     split_signatures,
 )
+from store.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,11 +46,15 @@ class Part:
         """Open the part that lies at `file`.
 
         Raises:
-            MediumError: it is not there, or cannot be read.
+            InputError: it is not there.
+            MediumError: it cannot be read.
             BadBundleError: it is no part of a bundle.
         """
         try:
             descriptor = os.open(file, _OPEN)
+        except FileNotFoundError as fault:
+            hint = "is the name right, and the medium in place?"
+            raise InputError("there is no such file", where=str(file), hint=hint) from fault
         except OSError as fault:
             raise _unreadable(file, fault) from fault
         try:
@@ -172,7 +177,10 @@ def _check_kind(file: Path, descriptor: int) -> None:
         raise BadBundleError("a bundle is a file, which this is not")
     long_enough = status.st_size >= len(MAGIC) + FOOTER
     if not long_enough or _read(file, descriptor, 0, len(MAGIC)) != MAGIC:
-        raise BadBundleError("this is no part of a bundle", hint="sealift bundle -o FILE")
+        raise BadBundleError(
+            "this is no part of a bundle",
+            hint="if it should be one, copy it again; sealift bundle -o FILE makes one",
+        )
 
 
 def _read(file: Path, descriptor: int, offset: int, size: int) -> bytes:
@@ -202,5 +210,5 @@ def _unreadable(file: Path, fault: OSError) -> MediumError:
     return MediumError(
         f"the bundle cannot be read: {fault.strerror}",
         where=str(file),
-        hint="see that the medium is in place, and run the command again: it goes on from here",
+        hint="see that the medium is in place, and run it again; receive goes on where it was",
     )

@@ -17,6 +17,7 @@ from deploy.bundle.format import (
 )
 from deploy.bundle.manifest import BundleManifest, parse
 from deploy.bundle.part import Part
+from store.errors import Error
 from store.frames import FrameError, decompress
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ class Bundle:
         if not parts:
             raise BadBundleError("no file was named")
         stored, signatures = _signed(parts)
-        check(stored, signatures)
+        try:
+            check(stored, signatures)
+        except Error as error:
+            error.where = error.where or ", ".join(str(each.file) for each in parts.values())
+            raise
         manifest = parse(stored)
         for number, part in parts.items():
             ends = manifest.parts
@@ -113,6 +118,13 @@ class Bundle:
     def size(self) -> int:
         """Bytes of the files that are at hand."""
         return sum(part.size for part in self._parts.values())
+
+    @property
+    def whole_size(self) -> int:
+        """Bytes of all parts, those that are not at hand as well."""
+        footer = next(iter(self._parts.values())).footer
+        behind = footer.size - footer.groups_end
+        return sum(end + behind for end in self._manifest.parts)
 
     def missing_parts(self) -> tuple[int, ...]:
         """Return the numbers of the parts that are not at hand."""

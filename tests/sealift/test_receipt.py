@@ -165,6 +165,15 @@ def test_the_builder_takes_no_other_key(site: Folder) -> None:
         read(site)
 
 
+def test_a_receipt_that_was_cut_off_is_to_be_copied_again(site: Folder) -> None:
+    assert site.run("receipt", "-o", "hpc1.receipt").returncode == 0
+    file = site.root / "hpc1.receipt"
+    file.write_bytes(file.read_bytes()[:-10])
+    done = site.run("inspect", "hpc1.receipt")
+    assert done.returncode == 3
+    assert "copy it again, if it may have suffered on the way" in done.stderr
+
+
 def test_the_builder_takes_no_revoked_key(site: Folder) -> None:
     assert site.run("receipt", "-o", "hpc1.receipt").returncode == 0
     shutil.copy(site.root / "keys" / "signing.pub", site.root / "revoked_keys")
