@@ -48,7 +48,7 @@ class BadReceiptError(IntegrityError):
 class OtherSiteError(InputError):
     """A receipt of another site, or of one whose stores lie elsewhere."""
 
-    slug = "other-site"
+    slug = "receipt-other-site"
 
 
 class BaseMissingError(HeadError):

@@ -62,7 +62,7 @@ class BadCacheError(IntegrityError):
 class OtherStoreError(InputError):
     """A cache of paths whose store lies in another place, which enters their digests."""
 
-    slug = "other-store"
+    slug = "cache-other-store"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class PartMissingError(Error):
 class OtherPartError(IntegrityError):
     """Parts that do not belong together, or one of them twice."""
 
-    slug = "part-foreign"
+    slug = "part-other-bundle"
 
 
 class MediumError(Error):

@@ -42,7 +42,7 @@ class OlderBundleError(RefusedBundleError):
 class ForeignBundleError(RefusedBundleError):
     """A bundle that was made for another site."""
 
-    slug = "bundle-foreign"
+    slug = "bundle-other-site"
 
 
 class NumbersError(IntegrityError):

@@ -58,8 +58,8 @@ class Parts:
         self.size = 0
 
     def __enter__(self) -> Self:
+        check_free(self._out, numbered=self._split is not None, force=self._force)
         with _medium(self._out):
-            _check_free(self._out, numbered=self._split is not None, force=self._force)
             _sweep(self._out)
             self._begin()
             self._guard = os.dup(self._descriptor)
@@ -168,16 +168,19 @@ def _numbered(out: Path) -> list[Path]:
     ]
 
 
-def _check_free(out: Path, *, numbered: bool, force: bool) -> None:
-    """Refuse to write where something lies.
+def check_free(out: Path, *, numbered: bool, force: bool) -> None:
+    """Refuse to write where something lies; for a bundle in parts, `numbered`, where one does.
 
     Raises:
         InputError: something does, or there is no such folder.
+        MediumError: it cannot be seen.
     """
-    if not out.parent.is_dir():
-        raise InputError("there is no such folder", where=str(out.parent))
-    there = _numbered(out) if numbered else [out] if os.path.lexists(out) else []
-    if there and not (force and there[0].is_file()):
+    with _medium(out):
+        if not out.parent.is_dir():
+            raise InputError("there is no such folder", where=str(out.parent))
+        there = _numbered(out) if numbered else [out] if os.path.lexists(out) else []
+        free = not there or (force and there[0].is_file())
+    if not free:
         raise InputError(
             "something lies there already", where=str(there[0]), hint="another name, or --force"
         )

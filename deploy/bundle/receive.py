@@ -20,7 +20,7 @@ from deploy.bundle import numbers
 from deploy.bundle.crew import Crew, hands
 from deploy.bundle.pieces import Pieces, missing, span
 from deploy.bundle.quarantine import Quarantine
-from deploy.bundle.resume import check_room, lacking
+from deploy.bundle.resume import ROOT, check_room, lacking
 from deploy.bundle.unpack import Build, Built, Damaged, Fill, Filled, Hold, Work
 from store.add import put
 from store.ahead import Ahead
@@ -47,8 +47,6 @@ WAIT = 60.0
 """Seconds to wait for another `receive`; one that was killed leaves workers that end soon."""
 KEPT = 3
 """Bundles whose releases stay, so that the next delta finds what it builds on."""
-ROOT = "received-"
-"""What the roots that keep them begin with."""
 FEW = 4
 """Up to so many tasks are done by one worker."""
 

@@ -8,6 +8,7 @@ groups are left alone. Nothing here writes but what takes damaged files away.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from deploy.bundle.base import require
 from deploy.bundle.unpack import Slice
 from deploy.errors import ClosureIncompleteError
 from store import manifest as lists
+from store.amounts import megabytes
 from store.blobs import Blobs
 from store.database import DiskFullError
 from store.errors import InputError
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 SPARE = 32 * 1024 * 1024
 """Bytes of the file system that are left free."""
+ROOT = "received-"
+"""What the roots begin with that keep what came, so that the next delta finds what it builds on."""
 
-MEGABYTE = 1_000_000
 _INODES = 64
 """Inodes that are left."""
 _DIGITS = 64
@@ -107,10 +110,25 @@ def check_room(store: LocalStore, todo: Lacking) -> None:
         raise DiskFullError(
             "the disk has no room for the bundle",
             where=str(store.store_dir),
-            expected=f"{size / MEGABYTE:.1f} MB and {nodes} inodes",
-            got=f"{free / MEGABYTE:.1f} MB and {status.f_favail} inodes",
-            hint="sealift store gc: what came of a bundle that is not received yet goes as well",
+            expected=f"{megabytes(size)} and {nodes} inodes",
+            got=f"{megabytes(free)} and {status.f_favail} inodes",
+            hint=_cure(store),
         )
+
+
+def _cure(store: LocalStore) -> str:
+    """Say what frees room here: the collector alone lets no received release go."""
+    first = "sealift gc removes what nothing needs, also of bundles that are not received yet"
+    folder = store.var_dir / "gcroots"
+    words = (each.name.removeprefix(ROOT) for each in folder.glob(f"{ROOT}*"))
+    kept = sorted(int(word) for word in words if word.isdecimal())[:-1]
+    if not kept:
+        return first
+    links = " ".join(shlex.quote(str(folder / f"{ROOT}{number}")) for number in kept)
+    return (
+        f"{first}. Releases that came before stay for deltas; to let them go: rm {links}; then "
+        "sealift gc, and take a new receipt to the builder"
+    )
 
 
 def _check_place(store: LocalStore, manifest: BundleManifest) -> None:

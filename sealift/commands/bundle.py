@@ -98,7 +98,7 @@ def bundle(
     from deploy.bundle.write import write
     from deploy.signing import RELEASE
     from sealift import alongside, cargo, fleet, receipts
-    from sealift.bundle_view import watching
+    from sealift.progress import drawn
     from sealift.signing import signer
 
     with location.open() as site:
@@ -118,7 +118,7 @@ def bundle(
         receipt = None if since is None else receipts.base(site.settings, since, to)
         load = cargo.load(site, meant, receipt, to)
         _warn(site, meant, release)
-        with _numbered(site, load, number) as issue, watching("written", quiet=as_json) as observe:
+        with _numbered(site, load, number) as issue, drawn("written", quiet=as_json) as observe:
             written = write(
                 site.store,
                 load.content,
@@ -179,7 +179,7 @@ def _repair(
     from deploy.bundle.base import Delta
     from deploy.bundle.write import write
     from sealift import cargo
-    from sealift.bundle_view import watching
+    from sealift.progress import drawn
 
     wanted = repair.load(file)
     damaged = repair.recorded(site.store.var_dir, wanted)
@@ -188,7 +188,7 @@ def _repair(
     documents = wanted.among(cargo.documents(site, damaged.top, whole))
     trust = wanted.among(cargo.trust(site.settings))
     extra = {*cargo.hashes(documents).values(), *cargo.hashes(trust).values()}
-    with watching("written", quiet=quiet) as observe:
+    with drawn("written", quiet=quiet) as observe:
         return write(
             site.store,
             repair.content(site.store, wanted, extra),
@@ -213,7 +213,7 @@ def _warn(site: Site, meant: Release, named: str | None) -> None:
 
 
 def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
-    from sealift.bundle_view import amount
+    from store.amounts import amount
 
     manifest, base = written.manifest, written.manifest.base
     if as_json:

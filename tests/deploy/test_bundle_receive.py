@@ -468,6 +468,25 @@ def test_a_disk_without_room_is_told_before(gap: Crossing, monkeypatch: pytest.M
         assert untouched(store)
 
 
+def test_where_there_is_no_room_it_is_said_what_frees_some(
+    gap: Crossing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release that is received last is needed, whatever else keeps it."""
+    with gap.site() as store:
+        for number in (9, 10, 11):
+            take(store, gap.bundle(f"b{number}", number=number))
+        roots = store.var_dir / "gcroots"
+        monkeypatch.setattr(deploy.bundle.resume, "SPARE", 1 << 60)
+        with pytest.raises(DiskFullError) as caught:
+            take(store, gap.bundle("b12", number=12))
+        assert f"rm {roots}/received-9 {roots}/received-10; then" in str(caught.value.hint)
+        for number in (9, 10):
+            (roots / f"received-{number}").unlink()
+        with pytest.raises(DiskFullError) as caught:
+            take(store, gap.bundle("b13", number=13))
+        assert "rm " not in str(caught.value.hint)
+
+
 def test_killed_at_any_moment_it_is_finished_by_running_it_again(gap: Crossing) -> None:
     files = gap.bundle()
     began = time.monotonic()

@@ -94,6 +94,10 @@ def test_people_are_told_as_well(site: Folder) -> None:
     assert "bundle 1 for hpc1: 2 paths" in done.stderr
     told = site.run(*INSPECT, "b").stdout
     assert "bundle 1 for hpc1, made" in told
+    size = (site.root / "b").stat().st_size
+    assert f" as {size / 1000:.1f} kB\n" in told
+    assert f" as {size / 1000:.1f} kB\n" in done.stderr
+    assert site.run("inspect", "b", "--paths", "--sbom").returncode == 2
     assert "release@builder" in told
 
 
@@ -159,7 +163,7 @@ def test_what_a_stranger_signed_is_not_shown(site: Folder) -> None:
     bundle(site, "-o", "b")
     strange(site)
     said = refused(site, *INSPECT, "b")
-    assert said["error"] == "bad-signature"
+    assert (said["error"], said["where"]) == ("bad-signature", "b")
     assert "top" not in said
 
 
@@ -256,4 +260,21 @@ def test_a_delta_holds_what_the_site_lacks(site: Folder) -> None:
     assert (made["paths"], made["files"], made["patches"]) == (1, 2, 1)
     assert os.path.getsize(site.root / "d") < 5000  # noqa: PTH202 - a size, once
     other = refused(site, "bundle", "-o", "e", "--since", str(receipt), "--site", "hpc2")
-    assert other["error"] == "other-site"
+    assert other["error"] == "receipt-other-site"
+
+
+@pytest.mark.parametrize("split", [(), ("--split", "16MiB")])
+def test_what_lies_there_already_costs_no_number(site: Folder, split: tuple[str, ...]) -> None:
+    there = site.root / ("b.001" if split else "b")
+    there.write_text("mine")
+    assert refused(site, "bundle", "-o", "b", *split)["where"] == there.name
+    assert not list(site.root.rglob("hpc1.json"))
+    assert there.read_text() == "mine"
+    release(site, b"two")
+    assert bundle(site, "-o", "b", "--force", *split)["number"] == 1
+
+
+def test_numbers_are_called_so_in_the_help(site: Folder) -> None:
+    said = " ".join(site.run("bundle", "--help").stdout.split())
+    assert "--number N " in said
+    assert "RANGE" not in said
