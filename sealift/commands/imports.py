@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.options import as_json
+from sealift.site import RELEASE
+from store.amounts import megabytes
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from store.cache_read import Taken
     from store.path import StorePath
 
-MEGABYTE = 1_000_000
 ROOTS = "imported"
 """Where the roots of what was imported lie, below `gcroots`."""
 
@@ -36,6 +37,11 @@ ROOTS = "imported"
     metavar="KEY|FILE",
     help="Take only what this public key has signed; may be given several times.",
 )
+@click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Take it from whoever made it: then only the contents of each path are proved.",
+)
 @click.option("--root", metavar="NAME", help="What keeps it: `release` is what deploy looks for.")
 @as_json
 @click.pass_obj
@@ -45,20 +51,23 @@ def import_(
     names: tuple[str, ...],
     *,
     trusted: tuple[str, ...],
+    unsigned: bool,
     root: str | None,
     as_json: bool,
 ) -> None:
     """Take all paths of a Nix binary cache in a folder, or those that are named, into the store.
 
     Nothing is taken unless all of it is good: each path the address of its contents, none missing
-    that another needs, and with --trust each signed. What stays is kept by roots, one for each
-    path that no other of them needs.
+    that another needs, and each signed by a key that --trust names. What stays is kept by roots,
+    one for each path that no other of them needs.
     """
     from deploy.bundle.receive import Progress
-    from sealift.bundle_view import watching
+    from deploy.release_file import load
+    from sealift.progress import drawn
     from store.cache_folder import CacheFolder
-    from store.cache_read import fetch, look_up, outermost, told
+    from store.cache_read import describe_one, fetch, look_up, outermost, told
 
+    _check_trust(trusted, unsigned=unsigned)
     keys = _keys(trusted) if trusted else None
     cache = CacheFolder(folder)
     with location.open() as site, site.store.session():
@@ -73,17 +82,38 @@ def import_(
         there = store.closure(store.valid(paths))
         tops = outermost([*there, *(entry.info for entry in new)])
         roots = _roots(tops, root)
-        with watching("unpacked", quiet=as_json) as draw:
+        if keys is not None:
+            for path in sorted(store.valid(paths)):
+                describe_one(cache, path, str(store.store_dir), keys)
+        with drawn("unpacked", quiet=as_json) as draw:
             taken = fetch(store, new, cache, lambda *far: draw(Progress(*far)))
+        if root == RELEASE:
+            load(store.real(tops[0]))
         for name, path in roots.items():
             store.add_root(name, path)
     if as_json:
-        click.echo(json.dumps(_record(folder, taken, roots)))
+        click.echo(json.dumps(_record(folder, taken, roots) | {"signed": keys is not None}))
         return
     for path in tops:
         click.echo(str(store.real(path)))
     for line in _summary(taken, signed=keys is not None):
         click.echo(line, err=True)
+
+
+def _check_trust(trusted: Sequence[str], *, unsigned: bool) -> None:
+    """See that somebody said whose word counts.
+
+    Raises:
+        InputError: nobody did, or both that signatures count and that they do not.
+    """
+    if trusted and unsigned:
+        raise InputError("either signatures count or they do not", got="--trust and --unsigned")
+    if not trusted and not unsigned:
+        raise InputError(
+            "nobody said whose signatures count",
+            expected="--trust with the public key of whoever made this cache",
+            hint="to take it from whoever made it, which may be anybody: --unsigned",
+        )
 
 
 def _keys(texts: Iterable[str]) -> Sequence[PublicKey]:
@@ -133,7 +163,7 @@ def _record(folder: Path, taken: Taken, roots: dict[str, StorePath]) -> dict[str
 
 
 def _summary(taken: Taken, *, signed: bool) -> Iterable[str]:
-    sizes = f"{taken.raw / MEGABYTE:.1f} MB from {taken.compressed / MEGABYTE:.1f} MB"
+    sizes = f"{megabytes(taken.raw)} from {megabytes(taken.compressed)}"
     yield f"{len(taken.added)} paths are new: {sizes}"
     if not signed and taken.added:
-        yield "their addresses prove their contents, but not who made them: --trust KEY"
+        yield "their addresses prove their contents, but not who made them"

@@ -37,14 +37,25 @@ def test_what_was_exported_is_imported_and_kept(folder: Folder, path: str) -> No
     assert "0 of them new" in folder.run("export", "--format", "nix-cache", "cache", path).stderr
 
     emptied(folder)
-    done = folder.run("import", "cache")
+    done = folder.run("import", "cache", "--unsigned")
     assert (done.returncode, done.stdout.strip()) == (0, path), done.stderr
     assert "1 paths are new" in done.stderr
     assert "not who made them" in done.stderr
     assert folder.run("store", "cat", path).returncode == 0
     assert "gcroots/imported/note" in folder.run("store", "roots").stdout
     assert folder.run("store", "gc").stdout == ""
-    assert "0 paths are new" in folder.run("import", "cache", path).stderr
+    assert "0 paths are new" in folder.run("import", "cache", path, "--unsigned").stderr
+
+
+def test_somebody_must_say_whose_word_counts(folder: Folder, path: str) -> None:
+    assert folder.run("export", "cache", path).returncode == 0
+    emptied(folder)
+    key = str(SecretKey.generate("site-1").public)
+    for more in ((), ("--unsigned", "--trust", key)):
+        done = folder.run("import", "cache", *more)
+        assert done.returncode == 2
+        assert "--unsigned" in done.stderr
+    assert list(folder.root.glob("store/*-note")) == []
 
 
 def test_records(folder: Folder, path: str) -> None:
@@ -53,10 +64,21 @@ def test_records(folder: Folder, path: str) -> None:
     assert said["added"] == said["paths"] == [name]
     assert said["store_dir"] == path.rpartition("/")[0]
     emptied(folder)
-    said = json.loads(folder.run("import", "cache", "--root", "release", "--json").stdout)
-    assert said["roots"] == {"release": name}
+    said = json.loads(
+        folder.run("import", "cache", "--root", "mine", "--unsigned", "--json").stdout
+    )
+    assert said["roots"] == {"mine": name}
     assert said["added"] == [name]
-    assert folder.run("path-info", "release").stdout.strip() == path
+    assert said["signed"] is False
+    assert folder.run("path-info", "mine").stdout.strip() == path
+
+
+def test_what_is_no_release_is_not_called_one(folder: Folder, path: str) -> None:
+    assert folder.run("export", "cache", path).returncode == 0
+    done = folder.run("import", "cache", "--root", "release", "--unsigned")
+    assert done.returncode == 2
+    assert "[bad-release]" in done.stderr
+    assert "gcroots/release" not in folder.run("store", "roots").stdout
 
 
 def test_a_key_is_made_where_there_is_none(folder: Folder, path: str) -> None:
@@ -69,6 +91,9 @@ def test_a_key_is_made_where_there_is_none(folder: Folder, path: str) -> None:
     assert folder.run(*words, "--sign-key", "secret").returncode == 2
     emptied(folder)
     assert folder.run("import", "cache", "--trust", public).returncode == 0
+    done = folder.run("import", "cache", "--trust", str(SecretKey.generate("else").public))
+    assert done.returncode == 3, "though it is here already"
+    assert "[untrusted-path]" in done.stderr
 
 
 def test_signatures_are_asked_for(folder: Folder, path: str, tmp_path: Path) -> None:
@@ -114,7 +139,8 @@ def test_what_is_not_imported(folder: Folder, path: str, words: list[str], slug:
     nar = next((folder.root / "damaged" / "nar").iterdir())
     nar.write_bytes(nar.read_bytes()[:-1])
     emptied(folder)
-    done = folder.run("import", *words)
+    more = () if "--trust" in words else ("--unsigned",)
+    done = folder.run("import", *words, *more)
     assert done.returncode in {2, 3}
     assert f"[{slug}]" in done.stderr, done.stderr
     assert [each.name for each in folder.root.glob("store/*") if each.name != ".links"] == []
@@ -129,7 +155,7 @@ def test_what_is_not_imported(folder: Folder, path: str, words: list[str], slug:
         (["cache", "PATH", "--sign-key", "nowhere"], "bad-cache-key"),
         (["cache", "PATH", "--sign-key", "note"], "bad-cache-key"),
         (["note/cache", "PATH"], "cache-unreadable"),
-        (["other", "PATH"], "other-store"),
+        (["other", "PATH"], "cache-other-store"),
     ],
 )
 def test_what_is_not_exported(folder: Folder, path: str, words: list[str], slug: str) -> None:
@@ -144,9 +170,9 @@ def test_what_is_not_exported(folder: Folder, path: str, words: list[str], slug:
 def test_a_cache_of_another_place_names_that_place(folder: Folder, path: str) -> None:
     folder.run("export", "cache", path)
     (folder.root / "sealift.yaml").write_text("store_dir: elsewhere/store\nstate_dir: state\n")
-    done = folder.run("import", "cache")
+    done = folder.run("import", "cache", "--unsigned")
     assert done.returncode == 2
-    assert "[other-store]" in done.stderr
+    assert "[cache-other-store]" in done.stderr
     assert f"store_dir: {folder.root}/store" in done.stderr
 
 
@@ -157,12 +183,12 @@ def test_several_tops_have_several_roots(folder: Folder, path: str) -> None:
     more = [folder.run("store", "add", name).stdout.strip() for name in ("what?", "sub/note")]
     assert folder.run("export", "cache", path, *more).returncode == 0
     emptied(folder)
-    done = folder.run("import", "cache", "--root", "release")
+    done = folder.run("import", "cache", "--root", "release", "--unsigned")
     assert done.returncode == 2
     assert "one root cannot keep 3 paths" in done.stderr
     assert folder.run("store", "roots").stdout == ""
     assert [each.name for each in (folder.root / "store").iterdir()] == [".links"]
-    assert folder.run("import", "cache").returncode == 0
+    assert folder.run("import", "cache", "--unsigned").returncode == 0
     rows = folder.run("store", "roots").stdout.splitlines()
     names = {row.split()[0] for row in rows}
     notes = {f"gcroots/imported/{each.rpartition('/')[2]}" for each in (path, more[1])}
