@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from store.amounts import amount
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from store.send import Progress, Sent
-
-MEGABYTE = 1_000_000
 
 
 def watching(tell: Callable[[str], None]) -> Callable[[Progress], None]:
@@ -22,7 +22,7 @@ def watching(tell: Callable[[str], None]) -> Callable[[Progress], None]:
         now = time.monotonic()
         if now - last >= 1 and progress.total:
             last = now
-            tell(f"{_amount(progress.done)} of {_amount(progress.total)} unpacked")
+            tell(f"{amount(progress.done)} of {amount(progress.total)} unpacked")
 
     return observe
 
@@ -31,9 +31,5 @@ def moved(sent: Sent) -> str:
     """Say what a push moved; nothing of one that had nothing to move."""
     if not sent.paths:
         return ""
-    new = f"{len(sent.paths)} paths, of them {_amount(sent.raw)} in files that it had not"
-    return f"{new}: {_amount(sent.wire)} packed, in {sent.seconds:.1f} s"
-
-
-def _amount(size: int) -> str:
-    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE else f"{size / 1000:.1f} kB"
+    new = f"{len(sent.paths)} paths, of them {amount(sent.raw)} in files that it had not"
+    return f"{new}: {amount(sent.wire)} packed, in {sent.seconds:.1f} s"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from deploy import fit
 from deploy.errors import HeadError, PortTakenError
 from deploy.profile import Status, before
+from store.amounts import MEGABYTE
 from store.errors import Error
 from store.receive import SPARE
 
@@ -34,7 +35,6 @@ SYSTEMD = 247
 """The first version with LoadCredential=: that of Debian 11."""
 LEVEL = frozenset({"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"})
 """x86-64-v2, which wheels of manylinux_2_34 and newer are compiled for."""
-MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import sys
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
-
-import click
-
-from store.errors import InputError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from builders.settings import Settings
     from deploy.bundle.manifest import BundleManifest
     from deploy.bundle.read import Bundle
     from deploy.signing import Signer
-
-MEGABYTE = 1_000_000
-_OFTEN = 0.2
-"""Seconds between two looks of the line that says how far it is."""
-
-
-class Progress(Protocol):
-    """How far something is, in bytes of files."""
-
-    @property
-    def done(self) -> int:
-        """Return what is behind it."""
-
-    @property
-    def total(self) -> int:
-        """Return what it will be in the end."""
 
 
 class Checked:
@@ -88,43 +65,3 @@ def headline(manifest: BundleManifest, signers: Sequence[Signer]) -> str:
     what = kind if manifest.repairs is None else "replacements for bundle"
     by = ", ".join(map(str, signers))
     return f"{what} {manifest.number} for {manifest.site}, made {made:%Y-%m-%d %H:%M} UTC by {by}"
-
-
-def amount(size: int) -> str:
-    """Say how much it is."""
-    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE else f"{size / 1000:.1f} kB"
-
-
-@contextmanager
-def watching(done: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Give an observer that draws one line again and again, on a terminal only."""
-    last = 0.0
-    drawn = False
-
-    def observe(progress: Progress) -> None:
-        nonlocal last, drawn
-        now = time.monotonic()
-        if quiet or not sys.stderr.isatty() or now - last < _OFTEN:
-            return
-        last, drawn = now, True
-        line = f"{amount(progress.done)} of {amount(progress.total)} {done}"
-        click.echo(f"\r{line:<60}", nl=False, err=True)
-
-    try:
-        yield observe
-    finally:
-        if drawn:
-            click.echo(f"\r{'':<60}\r", nl=False, err=True)
-
-
-def agreed(question: str, *, yes: bool) -> bool:
-    """Ask on a terminal; elsewhere only `--yes` will do.
-
-    Raises:
-        InputError: nobody is there to be asked.
-    """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise InputError("nobody is here to agree", hint="pass --yes")
-    return click.confirm(question, err=True)

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sealift.fold import fold, line
+from store.amounts import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deploy.planning import HeadPlan, Load, Plan
 
-MEGABYTE = 1_000_000
 WIDTH = 11
 
 
@@ -85,7 +85,7 @@ def _load(load: Load) -> str:
     if not load.paths:
         return "nothing"
     first = ", the agent first" if load.bootstrap else ""
-    size = f"{load.size / MEGABYTE:.1f} MB unpacked"
+    size = f"{megabytes(load.size)} unpacked"
     return f"{load.paths} paths, at most {size}: less the files that it has, and packed{first}"
 
 

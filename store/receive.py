@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from store.add import put
 from store.ahead import Ahead
+from store.amounts import megabytes
 from store.assemble import Assembly
 from store.basis import HAVE, PATCH, WANT, Base, bases, departed, patches, spell
 from store.blobs import Blobs, is_right
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 SPARE = 32 * 1024 * 1024
 """Bytes of the file system that a push leaves free."""
 
-MEGABYTE = 1_000_000
 _INODES = 64
 """Inodes that it leaves."""
 
@@ -246,8 +246,8 @@ class _Receiver:
             raise DiskFullError(
                 "the disk has no room for what is to come",
                 where=str(self._store.store_dir),
-                expected=f"{_megabytes(size + SPARE)} and {nodes + _INODES} inodes",
-                got=f"{_megabytes(free)} and {status.f_favail} inodes",
+                expected=f"{megabytes(size + SPARE)} and {nodes + _INODES} inodes",
+                got=f"{megabytes(free)} and {status.f_favail} inodes",
                 hint="sealift gc",
             )
 
@@ -305,7 +305,3 @@ def _parse(name: str) -> StorePath:
 def _own_nodes(manifest: Manifest) -> int:
     """Return how many inodes a tree takes that no other shares: directories and links."""
     return sum(1 for row in manifest.rows if isinstance(row, Enter | Link))
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / MEGABYTE:.1f} MB"

@@ -98,8 +98,8 @@ def _realise(
     from builders.plan import fetches
     from builders.realise import realise
     from builders.sandbox import SandboxMode
+    from sealift.build_view import drawing
     from sealift.caches import caches
-    from sealift.progress import drawing
 
     plan = site.plan(wanted, keep_going=options["keep_going"])
     if fetch_only:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift import options
+from sealift.asking import agreed, check_somebody
 from sealift.options import as_json, host, yes
 from sealift.shown import say
 from store.errors import InputError
@@ -217,7 +218,7 @@ def _roll(
     from sealift import fleet
 
     if not yes:
-        _check_somebody_is_here()
+        check_somebody()
     wish = fleet.wish(site, hosts, release, wanted)
     question = f"{'Roll back' if release is None else 'Deploy to'} {fold(h.name for h in hosts)}?"
 
@@ -298,12 +299,9 @@ def _touched(changes: Any, pages: Sequence[str] = ()) -> str:  # noqa: ANN401 - 
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
-    """Ask on a terminal; elsewhere only `--yes` will do."""
-    if yes:
-        return True
-    _check_somebody_is_here()
+    """Ask; who ends the input does not agree."""
     try:
-        return click.confirm(question, err=True)
+        return agreed(question, yes=yes)
     except click.Abort:
         return False
 
@@ -319,11 +317,6 @@ def _check_alone(wanted: dict[str, Any]) -> None:
             option = f"--{name.replace('_', '-')}"
             reason = f"{option} is for heads that are reached by SSH, and this is one machine"
             raise InputError(reason, hint=f"without {option}")
-
-
-def _check_somebody_is_here() -> None:
-    if not sys.stdin.isatty():
-        raise InputError("nobody is here to confirm", hint="pass --yes")
 
 
 def _ask(question: str, *, yes: bool) -> None:

@@ -10,13 +10,13 @@ import click
 
 from sealift.complete import recipe_names
 from sealift.options import as_json
+from store.amounts import megabytes
 
 if TYPE_CHECKING:
     from sealift.site import Location
     from store.cache_write import Written
     from store.local import LocalStore
 
-MEGABYTE = 1_000_000
 NIX_CACHE = "nix-cache"
 
 
@@ -55,7 +55,7 @@ def export(
     What the folder has already is not written again, so that it can hold several releases.
     """
     from deploy.bundle.receive import Progress
-    from sealift.bundle_view import watching
+    from sealift.progress import drawn
     from store.cache_folder import CacheFolder
     from store.cache_keys import SecretKey
     from store.cache_write import write
@@ -67,7 +67,7 @@ def export(
     cache = CacheFolder(folder)
     with location.open() as site:
         tops = [site.path(name) for name in names or (site.release(),)]
-        with cache.writing(), watching("packed", quiet=as_json) as draw:
+        with cache.writing(), drawn("packed", quiet=as_json) as draw:
             written = write(
                 site.store, tops, cache, key=key, observe=lambda *far: draw(Progress(*far))
             )
@@ -105,5 +105,5 @@ def _record(
 
 
 def _summary(written: Written) -> str:
-    sizes = f"{written.raw / MEGABYTE:.1f} MB in {written.compressed / MEGABYTE:.1f} MB"
+    sizes = f"{megabytes(written.raw)} in {megabytes(written.compressed)}"
     return f"{len(written.closure)} paths, {len(written.added)} of them new: {sizes}"

@@ -9,6 +9,7 @@ import click
 
 from sealift import many
 from sealift.options import as_json, host
+from store.amounts import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from sealift.site import Location, Site
     from store.collect import CollectReport
     from store.path import StorePath
-
-MEGABYTE = 1_000_000
 
 
 @click.command()
@@ -63,7 +62,7 @@ def _kept(site: Site) -> Collection[StorePath]:
 
 
 def _tell(forgotten: Sequence[Generation], report: CollectReport, *, as_json: bool) -> None:
-    freed = f"{report.freed / MEGABYTE:.1f} MB"
+    freed = megabytes(report.freed)
     for each in forgotten:
         _say({"event": "forgotten", "name": f"generation {each.number}"}, as_json=as_json)
     record = {"event": "collected", "name": f"{len(report.removed)} paths", "detail": freed}

@@ -49,6 +49,8 @@ def inspect(
     from sealift import medium
     from sealift.bundle_view import Checked
 
+    if paths and sbom:
+        raise click.UsageError("--paths and --sbom print two things: one at a time.")
     if len(files) == 1 and not sbom and is_receipt(files[0]):
         _show_receipt(location, files[0], paths=paths, as_json=as_json)
         return
@@ -104,7 +106,8 @@ def _print_bill(found: Bundle) -> None:
 
 
 def _rows(found: Bundle, signers: Sequence[Signer]) -> Iterator[tuple[str, str]]:
-    from sealift.bundle_view import amount, headline
+    from sealift.bundle_view import headline
+    from store.amounts import amount
 
     manifest = found.manifest
     yield "is", headline(manifest, signers)
@@ -116,7 +119,7 @@ def _rows(found: Bundle, signers: Sequence[Signer]) -> Iterator[tuple[str, str]]
     yield "paths", str(len(manifest.paths))
     patched = f", {len(manifest.patches)} of them by what changed" if manifest.patches else ""
     yield "files", f"{len(manifest.blobs) + len(manifest.patches)}{patched}"
-    yield "size", f"{amount(manifest.raw)} as {amount(manifest.size)}"
+    yield "size", f"{amount(manifest.raw)} as {amount(found.whole_size)}"
     yield "parts", _parts(found)
     for name, sha256 in manifest.documents.items():
         yield name, f"sha256 {sha256}"
@@ -149,7 +152,7 @@ def _record(found: Bundle, signers: Sequence[Signer]) -> dict[str, Any]:
         "files": len(manifest.blobs),
         "patches": len(manifest.patches),
         "raw": manifest.raw,
-        "size": manifest.size,
+        "size": found.whole_size,
         "groups": len(manifest.groups),
         "parts": len(manifest.parts),
         "missing": list(found.missing_parts()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sealift.asking import agree
 from sealift.options import as_json, yes
 from sealift.shown import say
 from store.errors import InputError
@@ -132,8 +133,8 @@ def add(
     line = signers.Allowed(who, public, _namespaces(purposes), before=before, comment=_added())
     say(f"{who}  {public.type}  {public.fingerprint}  {line.scope}")
     _check_fingerprint(public, fingerprint)
-    if not (yes or fingerprint):
-        _ask(f"Is this the key of {who}, and may it sign {line.scope}?")
+    question = f"Is this the key of {who}, and may it sign {line.scope}?"
+    agree(question, yes=yes or fingerprint is not None)
     for old in ceremony.add(policy(settings), line):
         click.echo(f"replaced  {who} {old.scope}", err=True)
     click.echo(f"added     {who} to {settings.signing.signers}", err=True)
@@ -158,8 +159,7 @@ def revoke(location: Location, which: str, *, reason: str, yes: bool) -> None:
     found = ceremony.find(rule, which)
     for key, whose in found.items():
         say(f"{whose}  {key.fingerprint}")
-    if not yes:
-        _ask("Revoke this? It cannot be taken back")
+    agree("Revoke this? It cannot be taken back", yes=yes)
     today = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
     why = f": {_printable(reason)}" if reason else ""
     for key, whose in found.items():
@@ -271,7 +271,7 @@ def _finish(settings: Settings, key: Path, *, yes: bool) -> None:
 
     if not yes:
         old = signing.public(key).fingerprint
-        _ask(f"Has the site received a bundle since? This revokes {old}")
+        agree(f"Has the site received a bundle since? This revokes {old}", yes=False)
     gone = ceremony.finish_rotation(policy(settings), key)
     click.echo(f"revoked   {gone.fingerprint}", err=True)
     click.echo(f"signs     {signing.public(key).fingerprint} in {key}", err=True)
@@ -302,12 +302,6 @@ def _check_fingerprint(public: PublicKey, wanted: str | None) -> None:
             got=public.fingerprint,
             hint="find out which is right; nothing was added",
         )
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise InputError("nobody is here to confirm", hint="pass --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _public(file: Path) -> Path:

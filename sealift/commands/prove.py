@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sealift.asking import agree
 from sealift.options import as_json, host, yes
 from sealift.shown import say
 from store.errors import InputError
@@ -150,11 +151,7 @@ def _agree(names: str, *, yes: bool) -> None:
         f"Deploy to {names} and restart everything there, with all ways out of these machines and "
         "of this one closed meanwhile?"
     )
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InputError("nobody is here to confirm", hint="pass --yes")
-    click.confirm(question, err=True, abort=True)
+    agree(question, yes=yes)
 
 
 def _steps(files: Sequence[Path], names: str, wait: float) -> tuple[Step, ...]:

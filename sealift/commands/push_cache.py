@@ -12,16 +12,18 @@ import click
 
 from sealift.complete import recipe_names
 from sealift.options import as_json
+from store.amounts import megabytes
 from store.errors import InputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from builders.cache_push import Pushed
+    from builders.cache_urls import CacheUrl
+    from builders.settings import Settings
     from sealift.site import Location
     from store.binary_cache import ByteStore
-
-MEGABYTE = 1_000_000
+    from store.cache_keys import PublicKey
 
 
 @click.command()
@@ -56,7 +58,9 @@ def push_cache(
     from builders.cache_push import push
     from builders.cache_urls import WRITING, CacheUrl, opened
     from builders.derive import platform_of
+    from deploy.bundle.receive import Progress
     from sealift.caches import dial, remembered
+    from sealift.progress import drawn
     from store.cache_keys import SecretKey
 
     place = CacheUrl.parse(url)
@@ -65,7 +69,11 @@ def push_cache(
     key = SecretKey.load(sign_key) if sign_key else None
     with location.open() as site:
         plan = site.plan(names, keep_going=True)
-        with opened(place, WRITING, dial=dial(site.settings)) as files, _writing(files):
+        with (
+            opened(place, WRITING, dial=dial(site.settings)) as files,
+            _writing(files),
+            drawn("packed", quiet=as_json) as draw,
+        ):
             pushed = push(
                 plan,
                 site.store,
@@ -74,9 +82,17 @@ def push_cache(
                 lookup=remembered(site, plan),
                 key=key,
                 outputs_only=outputs_only,
-                observe=_quietly,
+                observe=lambda *far: draw(Progress(*far)),
+                trusted=_trusted(site.settings, place),
             )
     _report(pushed, str(place), None if key is None else str(key.public), as_json=as_json)
+
+
+def _trusted(settings: Settings, place: CacheUrl) -> set[PublicKey]:
+    """Return whose word counts at a place: what they said there, we say as well."""
+    from sealift.caches import caches
+
+    return {key for each in caches(settings) if each.url == place for key in each.keys}
 
 
 def _writing(files: ByteStore) -> AbstractContextManager[None]:
@@ -105,10 +121,6 @@ def _make_key(name: str, file: Path | None) -> None:
         out.write(SecretKey.generate(name).spelled + "\n")
 
 
-def _quietly(_done: int, _total: int) -> None:
-    """Show nothing."""
-
-
 def _report(pushed: Pushed, url: str, public: str | None, *, as_json: bool) -> None:
     written = pushed.written
     if as_json:
@@ -126,7 +138,7 @@ def _report(pushed: Pushed, url: str, public: str | None, *, as_json: bool) -> N
         click.echo(json.dumps(record))
         return
     new = f"{len(written.added)} of {len(written.closure)} paths are new there"
-    click.echo(f"{new}, {written.compressed / MEGABYTE:.1f} MB", err=True)
+    click.echo(f"{new}, {megabytes(written.compressed)}", err=True)
     if public is None:
         click.echo("not signed, so builds do not believe it: --sign-key FILE", err=True)
     else:

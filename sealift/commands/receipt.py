@@ -11,6 +11,7 @@ import click
 from sealift.options import allow_missing as may_be_missing
 from sealift.options import as_json
 from sealift.shown import say
+from store.amounts import amount
 from store.errors import Error, InputError
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _show(found: Receipt, file: Path, sealed: Sealed, *, as_json: bool) -> None:
         }
         click.echo(json.dumps(record))
         return
-    held = f"{last(found)}, {len(found.held)} paths, {size / 1000:.1f} kB"
+    held = f"{last(found)}, {len(found.held)} paths, {amount(size)}"
     say(f"receipt   {sealed.digest[:SHORT]} of {found.site}: {held}", err=True)
     for each in found.machines[1:]:
         say(f"          {each.name}: {sentence(each)}", err=True)

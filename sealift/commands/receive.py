@@ -133,7 +133,7 @@ def _consent(admission: Admission, *, yes: bool) -> None:
         InputError: nobody is here to say so.
         Abort: they may not.
     """
-    from sealift.bundle_view import agreed
+    from sealift.asking import agreed
 
     say("this bundle changes whom this site trusts:", err=True)
     for line in admission.changes:
@@ -144,9 +144,9 @@ def _consent(admission: Admission, *, yes: bool) -> None:
 
 def _take(site: Site, bundle: Bundle, *, as_json: bool) -> Received:
     from deploy.bundle.receive import receive as take
-    from sealift.bundle_view import watching
+    from sealift.progress import drawn
 
-    with watching("received", quiet=as_json) as observe:
+    with drawn("received", quiet=as_json) as observe:
         return take(site.store, bundle, observe)
 
 
@@ -177,7 +177,7 @@ def _just_repairs(manifest: BundleManifest) -> Exception:
 def _tell(
     bundle: Bundle, checked: Checked, admission: Admission, received: Received, *, as_json: bool
 ) -> None:
-    from sealift.bundle_view import amount
+    from store.amounts import amount
 
     manifest = bundle.manifest
     if as_json:
@@ -220,20 +220,22 @@ def verify(location: Location, /, files: Sequence[Path], *, as_json: bool) -> No
     from deploy.bundle.check import check
     from deploy.bundle.delivery import opened
     from sealift import medium
-    from sealift.bundle_view import Checked, watching
+    from sealift.bundle_view import Checked
+    from sealift.progress import drawn
 
     settings = medium.settings(location, files)
     checked = Checked(settings)
     with opened(files, checked) as delivery:
         for bundle in (*delivery.repairs, *([delivery.bundle] if delivery.bundle else [])):
-            with watching("verified", quiet=as_json) as observe:
+            with drawn("verified", quiet=as_json) as observe:
                 report = check(bundle, observe)
             _report(bundle, report.record(), checked, as_json=as_json)
             report.check()
 
 
 def _report(bundle: Bundle, record: dict[str, Any], checked: Checked, *, as_json: bool) -> None:
-    from sealift.bundle_view import amount, headline
+    from sealift.bundle_view import headline
+    from store.amounts import amount
 
     manifest = bundle.manifest
     if as_json:
@@ -271,15 +273,17 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
     from deploy.bundle.delivery import opened
     from deploy.bundle.repair import request
     from sealift import medium
-    from sealift.bundle_view import Checked, amount, watching
+    from sealift.bundle_view import Checked
     from sealift.output import write_file
+    from sealift.progress import drawn
+    from store.amounts import amount
 
     _check_place(out)
     settings = medium.settings(location, files)
     with opened(files, Checked(settings), strict=False) as delivery:
         if delivery.bundle is None:
             raise InputError("this is no bundle, but what replaces pieces of one")
-        with watching("verified", quiet=False) as observe:
+        with drawn("verified", quiet=False) as observe:
             report = check(delivery.bundle, observe)
         wanted = request(delivery.bundle, report.damaged)
     if not wanted.files:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from sealift.asking import agree
 from sealift.options import as_json, yes
 from store.errors import InputError
 
@@ -139,11 +139,8 @@ def remove(location: Location, name: str, *, yes: bool) -> None:
     vault = keyring.vault(location.settings())
     vault.check(name)
     used = users(built(location)).get(name, ())
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("nobody is here to confirm", hint="pass --yes")
-        whose = f", which {', '.join(used)} needs" if used else ""
-        click.confirm(f"Remove {name}{whose}? It cannot be read back", abort=True, err=True)
+    whose = f", which {', '.join(used)} needs" if used else ""
+    agree(f"Remove {name}{whose}? It cannot be read back", yes=yes)
     vault.remove(name)
     click.echo(f"removed   {name}", err=True)
 

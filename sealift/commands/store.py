@@ -17,6 +17,7 @@ import click
 from sealift import away, many
 from sealift.away import Group
 from sealift.options import as_json, host
+from store.amounts import megabytes
 from store.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from store.collect import CollectReport
     from store.path import StorePath
     from store.verify import VerifyReport
-
-MEGABYTE = 1_000_000
 
 
 class DamagedStoreError(IntegrityError):
@@ -86,7 +85,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines += [f"link       {name}" for name in found["links"]]
     lines += [f"leftover   {name}" for name in found["unregistered"]]
     lines += [f"database   {fault}" for fault in found["database"]]
-    return [*lines, f"{found['checked']} paths, {found['size'] / MEGABYTE:.1f} MB read"]
+    return [*lines, f"{found['checked']} paths, {megabytes(found['size'])} read"]
 
 
 def _verified_there(site: Site, host: str, *, repair: bool, as_json: bool) -> bool:
@@ -155,7 +154,7 @@ def gc(
     for info in report.removed:
         click.echo(str(info.path))
     verb = "would go" if dry_run else "gone"
-    freed = f"{report.freed / MEGABYTE:.1f} MB"
+    freed = megabytes(report.freed)
     click.echo(f"{len(report.removed)} paths {verb}, {freed}; {report.kept} kept", err=True)
     for fault in report.failed:
         click.echo(f"not removed: {fault}", err=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from sealift.asking import agree
 from sealift.options import as_json, yes
 from sealift.shown import say
 from store.errors import InputError
@@ -122,12 +122,11 @@ def _confirm(found: list[Finding], fingerprints: tuple[str, ...], *, yes: bool) 
                     hint="look at the host's console which is right; nothing was pinned",
                 )
         return
-    if not fresh or yes:
+    if not fresh:
         return
-    if not sys.stdin.isatty():
-        raise InputError("nobody is here to confirm", hint="pass --fingerprint SHA256:…, or --yes")
     names = ", ".join(each.name for each in fresh)
-    click.confirm(f"Are these the keys of {names}?", abort=True, err=True)
+    question = f"Are these the keys of {names}?"
+    agree(question, yes=yes, hint="pass --fingerprint SHA256:…, or --yes")
 
 
 def _done(found: list[Finding], file: Path) -> None:

@@ -16,8 +16,8 @@ from builders.realise import Result
 from builders.sbom_document import document
 from builders.sbom_merge import join, spell
 from sealift import evaluation
+from sealift.build_view import _line
 from sealift.commands.build import _explain
-from sealift.progress import _line
 from sealift.site import Location
 
 if TYPE_CHECKING:
