@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builders.cache_record import Record, parse, record_name
+from builders.cache_record import RECORD_LIMIT, Record, parse, record_name
 from builders.resolve import Resolver
-from store.binary_cache import BadCacheError, read_text
+from store.binary_cache import BadCacheError, read_exactly
 from store.cache_write import Written, write
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from builders.plan import Plan
     from builders.resolve import Lookup
     from store.binary_cache import ByteStore
-    from store.cache_keys import SecretKey
+    from store.cache_keys import PublicKey, SecretKey
     from store.local import LocalStore
 
 THREADS = 8
@@ -56,11 +56,14 @@ def push(
     key: SecretKey | None,
     outputs_only: bool,
     observe: Callable[[int, int], None],
+    trusted: Collection[PublicKey] = (),
 ) -> Pushed:
     """Give a cache the outputs of a plan's steps, with all that they refer to.
 
     With `outputs_only` those of the targets alone; records of all steps all the same. Without a
     key no record is written, as nobody would believe it. `lookup` gives outputs by derivation.
+    A record that is there gets our signature besides if it says just what we would, or if one of
+    `trusted` signed it; else ours takes its place.
 
     Raises:
         Error: the cache cannot be written, or a path here is damaged.
@@ -82,16 +85,21 @@ def push(
             )
             for name, path in here.items()
         ]
-    other = () if key is None else _tell(records, files, key)
+    other = () if key is None else _tell(records, files, key, trusted)
     told = 0 if key is None else len(records) - len(other)
     return Pushed(written, told, other, len(plan.order) - len(here))
 
 
-def _tell(records: Collection[Record], files: ByteStore, key: SecretKey) -> tuple[str, ...]:
+def _tell(
+    records: Collection[Record],
+    files: ByteStore,
+    key: SecretKey,
+    trusted: Collection[PublicKey],
+) -> tuple[str, ...]:
     """Write records; give the derivations of which the cache says something else."""
     pool = ThreadPoolExecutor(THREADS)
     try:
-        agreed = pool.map(lambda record: _tell_one(record, files, key), records)
+        agreed = pool.map(lambda record: _tell_one(record, files, key, trusted), records)
         return tuple(
             record.derivation for record, same in zip(records, agreed, strict=True) if not same
         )
@@ -99,13 +107,19 @@ def _tell(records: Collection[Record], files: ByteStore, key: SecretKey) -> tupl
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tell_one(record: Record, files: ByteStore, key: SecretKey) -> bool:
+def _tell_one(
+    record: Record, files: ByteStore, key: SecretKey, trusted: Collection[PublicKey]
+) -> bool:
     """Write one record, or add a signature to the one that is there."""
     name = record_name(record.derivation)
     there = _known(record, files)
     if there is not None and there.path != record.path:
         return False
-    signed = (there or record).signed(key)
+    # How long building took is all that we cannot know of theirs; builds wait for that long.
+    agreed = there is not None and (
+        there.told == record.told or there.signed_by((key.public, *trusted))
+    )
+    signed = (there if there is not None and agreed else record).signed(key)
     if signed != there:
         files.put(name, io.BytesIO(str(signed).encode()))
     return True
@@ -114,7 +128,12 @@ def _tell_one(record: Record, files: ByteStore, key: SecretKey) -> bool:
 def _known(record: Record, files: ByteStore) -> Record | None:
     """Return what the cache says; a record that cannot be read is written anew."""
     try:
-        text = read_text(files, record_name(record.derivation))
-        return None if text is None else parse(text, record.derivation, record.store_dir)
+        stream = files.get(record_name(record.derivation))
+        if stream is None:
+            return None
+        with stream:
+            data = read_exactly(stream, RECORD_LIMIT + 1)
+        text = "" if len(data) > RECORD_LIMIT else data.decode(errors="replace")
+        return parse(text, record.derivation, record.store_dir)
     except BadCacheError:
         return None

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from store.cache_keys import PublicKey, SecretKey
 
 FORMAT = 1
+FOLDER = "realisations/"
+RECORD_LIMIT = 64 * 1024
+"""Bytes of a record: room for its signatures, many times over."""
 _KEYS = {"format", "derivation", "path", "store", "seconds", "signatures"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIGNATURES = 64
@@ -75,7 +78,7 @@ class Record:
 
 def record_name(digest: str) -> str:
     """Name the file that tells of a derivation."""
-    return f"realisations/{digest}.json"
+    return f"{FOLDER}{digest}.json"
 
 
 def parse(text: str, digest: str, store_dir: str) -> Record:

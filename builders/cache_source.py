@@ -10,12 +10,14 @@ import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
-from builders.cache_record import Record, parse, record_name
+from builders.cache_record import FOLDER, RECORD_LIMIT, Record, parse, record_name
 from builders.cache_urls import CacheError, CacheLateError, opened
-from store.binary_cache import INFO, TEXT_LIMIT, BadCacheError, check_store, read_exactly
+from store.binary_cache import INFO, TEXT_LIMIT, BadCacheError, check_store
 from store.cache_read import Taken, look_up, take
 from store.errors import Error, IntegrityError
 
@@ -36,6 +38,9 @@ TAKING = 6
 """NARs at once."""
 BATCH = 64 << 20
 """Bytes of NARs that are registered together: what came before a cache fails is kept."""
+ANSWERS = 32 << 20
+"""Bytes of all records and narinfos that one cache may give in one build: none is signed yet."""
+_PIECE = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Source:
         self._stack = ExitStack()
         self._files: _Watched | None = None
         self._left = patience.asking
+        self._spent = 0.0
+        self._mutex = Lock()
 
     def close(self) -> None:
         """Let go of it."""
@@ -78,13 +85,11 @@ class Source:
         if files is None:
             return found
         files.deadline = began + self._left
-        names = [record_name(digest) for digest in digests]
         try:
             with ThreadPoolExecutor(ASKING) as pool:
-                for text, digest in zip(pool.map(files.text, names), digests, strict=True):
-                    record = None if text is None else self._believed(text, digest)
-                    if record is not None:
-                        found[digest] = record
+                records = pool.map(partial(self._asked, files), digests)
+                told = zip(digests, records, strict=True)
+                found.update((digest, record) for digest, record in told if record is not None)
         except Error as error:
             self.give_up(error)
         self._left -= time.monotonic() - began
@@ -96,16 +101,21 @@ class Source:
         seconds: float,
         observe: Callable[[Taken], None],
     ) -> None:
-        """Take paths with their closures, as far as they are there and good, within `seconds`."""
+        """Take paths with their closures, as far as they are there and good.
+
+        `seconds` is how long all that was taken from here in this build may last.
+        """
         files = self._opened()
         if files is None or not paths:
             return
-        files.deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        files.deadline = began + min(seconds, self._patience.longest) - self._spent
         try:
             for batch in _batches(self._entries(sorted(paths), files)):
                 self._take(batch, files, observe)
         except Error as error:
             self.give_up(error)
+        self._spent += time.monotonic() - began
 
     def give_up(self, error: Error) -> None:
         """Ask it no more in this build."""
@@ -133,14 +143,19 @@ class Source:
                 self.give_up(error)
         return self._files if self.usable else None
 
+    def _asked(self, files: _Watched, digest: str) -> Record | None:
+        text = files.text(record_name(digest))
+        return None if text is None else self._believed(text, digest)
+
     def _believed(self, text: str, digest: str) -> Record | None:
+        """Return what is signed by a trusted key, and no more of it than that."""
         try:
             record = parse(text, digest, str(self._store.store_dir))
         except BadCacheError as error:
             self._complain(error)
             return None
         if record.signed_by(self.cache.keys):
-            return record
+            return replace(record, signatures=())
         signers = sorted({each.partition(":")[0] for each in record.signatures})
         self._complain(
             BadCacheError(
@@ -193,12 +208,15 @@ class Source:
 
     def _complain(self, error: Error) -> None:
         """Keep the first of each sort: a cache that is half there lacks hundreds of files."""
-        if all(type(error) is not type(each) for each in self.said):
-            self.said.append(error)
+        with self._mutex:
+            if all(type(error) is not type(each) for each in self.said):
+                self.said.append(error)
 
 
 class _Watched:
-    """A `store.binary_cache.ByteStore` that is over at a deadline, and reads small files once.
+    """A `store.binary_cache.ByteStore` that is over at a deadline, and reads narinfos once.
+
+    Small files have a limit each, and one together: whatever they say is not believed yet.
 
     Attributes:
         deadline: by the monotonic clock, in seconds.
@@ -211,6 +229,8 @@ class _Watched:
         self.fault: Error | None = None
         self._files = files
         self._texts: dict[str, bytes | None] = {}
+        self._size = 0
+        self._mutex = Lock()
 
     def get(self, name: str, /) -> BinaryIO | None:
         """Open a file; its stream ends with an error when the time is up."""
@@ -222,7 +242,9 @@ class _Watched:
             stream = None if found is None else io.BufferedReader(_Limited(found, self, name))
             if name.startswith("nar/"):
                 return stream
-            self._texts[name] = data = None if stream is None else _small(stream)
+            data = None if stream is None else self._small(stream, name)
+        if not name.startswith(FOLDER):
+            self._texts[name] = data
         return None if data is None else io.BytesIO(data)
 
     def put(self, name: str, source: BinaryIO, /) -> None:
@@ -246,6 +268,20 @@ class _Watched:
             raise self.fault
         if time.monotonic() > self.deadline:
             raise CacheLateError("the cache takes longer than it may", where=name)
+
+    def _small(self, stream: BinaryIO, name: str) -> bytes:
+        """Read a small file; each piece counts before it is kept."""
+        limit = RECORD_LIMIT if name.startswith(FOLDER) else TEXT_LIMIT
+        data = bytearray()
+        with stream:
+            while piece := stream.read(min(_PIECE, limit + 1 - len(data))):
+                with self._mutex:
+                    self._size += len(piece)
+                    size = self._size
+                _within(len(data) + len(piece), limit, name)
+                _within(size, ANSWERS, name)
+                data += piece
+        return bytes(data)
 
     def _open(self, name: str) -> BinaryIO | None:
         """Ask, and once more if the answer was neither yes nor no."""
@@ -272,9 +308,14 @@ class _Watched:
             raise self.fault from fault
 
 
-def _small(stream: BinaryIO) -> bytes:
-    with stream:
-        return read_exactly(stream, TEXT_LIMIT + 1)
+def _within(size: int, limit: int, name: str) -> None:
+    if size > limit:
+        raise CacheError(
+            "the cache says more than is listened to",
+            where=name,
+            expected=f"at most {limit} bytes",
+            got=f"more than {limit} bytes",
+        )
 
 
 class _Limited(io.RawIOBase):

@@ -51,13 +51,15 @@ class Patience:
     """How long a shared cache may take, in seconds; a build waits no longer than all of it.
 
     `connect` until it answers at all, `silence` between two pieces of an answer, `asking` for all
-    questions of one build, `grace` for what is taken beyond the time that its building took.
+    questions of one build, `grace` for what is taken beyond the time that its building took, and
+    `longest` for all that is taken in one build, however long somebody said that building took.
     """
 
     connect: float = 5.0
     silence: float = 10.0
     asking: float = 30.0
     grace: float = 20.0
+    longest: float = 3600.0
 
 
 WRITING = Patience(connect=10.0, silence=60.0)

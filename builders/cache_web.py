@@ -10,12 +10,15 @@ import io
 import os
 import shutil
 from contextlib import contextmanager, suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsspec.asyn import sync
 
 from builders.attempt import authorities, trust
 from builders.cache_faults import refused, told
+from builders.cache_urls import CacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +35,7 @@ _PIECE = 1 << 20
 _BLOCK = 16 << 20
 """Bytes of one part of a large upload to S3."""
 _NO_HEAD = frozenset({405, 501})
+_SHOWN = 200
 
 
 @contextmanager
@@ -51,11 +55,18 @@ def http(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
     headers = {"User-Agent": "sealift", "Accept-Encoding": "identity"}
 
     context = trust() if url.scheme == "https" else True
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_stay)
 
     async def client(**words: Any) -> aiohttp.ClientSession:  # noqa: ANN401 - fsspec's
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
         return aiohttp.ClientSession(
-            connector=connector, timeout=limits, headers=headers, trust_env=True, **words
+            connector=connector,
+            timeout=limits,
+            headers=headers,
+            trust_env=True,
+            trace_configs=[tracing],
+            **words,
         )
 
     files = HTTPFileSystem(skip_instance_cache=True, get_client=client)
@@ -95,6 +106,7 @@ def s3(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
             "read_timeout": patience.silence,
             "max_pool_connections": CONNECTIONS,
             "retries": {"total_max_attempts": 2},
+            "http_session_cls": _staying(),
             # The bucket in the path: few servers but Amazon's have a name for each bucket.
             "s3": {"addressing_style": "path"} if endpoint else {},
         },
@@ -102,6 +114,40 @@ def s3(url: CacheUrl, patience: Patience) -> Iterator[ByteStore]:
     files.retries = 1  # the client below has its own
     with _closing(_Looped(files, _S3(), url, f"{url.host}{url.path}", patience)) as place:
         yield place
+
+
+def _staying() -> type:
+    """Make a client of S3's that goes where the settings say, and nowhere that a server says."""
+    from aiobotocore.httpsession import AIOHTTPSession  # noqa: PLC0415 - as S3 itself
+
+    class Staying(AIOHTTPSession):  # type: ignore[misc] # it has no types
+        async def _get_session(self, proxy_url: str | None) -> Any:  # noqa: ANN401
+            session = await super()._get_session(proxy_url)
+            request = partial(session.request, allow_redirects=False)
+            return SimpleNamespace(request=request)
+
+    return Staying
+
+
+async def _stay(_session: object, _context: object, params: Any) -> None:  # noqa: ANN401
+    """Let a server send us to other names of its own, and nowhere else.
+
+    Else whoever writes to a cache could have the builder ask what only the builder reaches.
+    """
+    answer = params.response
+    target = answer.url.join(type(answer.url)(answer.headers.get("Location", "")))
+    if (target.scheme, target.host, target.port) != (
+        answer.url.scheme,
+        answer.url.host,
+        answer.url.port,
+    ):
+        answer.close()
+        raise CacheError(
+            "the cache sends us to another server, where we do not go",
+            where=str(answer.url),
+            got=f"{target.scheme}://{target.host}:{target.port}"[:_SHOWN],
+            hint="name that address in the settings, if that is the cache",
+        )
 
 
 class _Body(Protocol):

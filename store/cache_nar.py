@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -21,7 +22,7 @@ from store.info import PathInfo
 from store.nar import BUFFER, Limits, NarHash
 from store.restore import restore
 from store.seal import seal
-from store.unpack import Unpacked
+from store.unpack import LARGE, USUAL, Unpacked, is_hungry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ class Fetch:
         self._area = area
         self._observe = observe
         self._mutex = Lock()
+        self._large = Lock()
         self._done = 0
         self.total = total
         self.compressed = 0
@@ -69,7 +71,7 @@ class Fetch:
             file = cast("BinaryIO", spool)
             size = self._fetch(entry, file)
             file.seek(0)
-            found = _unpack(entry, file, tree)
+            found = self._unpack(entry, file, tree)
         expected = NarHash(bytes.fromhex(entry.info.nar_sha256), entry.info.nar_size)
         if found != expected:
             raise _other(entry, "the NAR", entry.info.nar_sha256, found.sha256.hex())
@@ -80,6 +82,13 @@ class Fetch:
         told = entry.info
         info = PathInfo(told.path, told.nar_sha256, told.nar_size, told.references, time.time())
         return Ready(tree, info, sealed.nodes)
+
+    def _unpack(self, entry: NarInfo, file: BinaryIO, tree: Path) -> NarHash:
+        """Unpack a NAR; those that need much memory, which nobody signed, one after another."""
+        hungry = is_hungry(file, entry.compression)
+        file.seek(0)
+        with self._large if hungry else nullcontext():
+            return _unpack(entry, file, tree, LARGE if hungry else USUAL)
 
     def _fetch(self, entry: NarInfo, out: BinaryIO) -> int:
         """Copy what lies in the cache, and hold it against what is said of it."""
@@ -127,10 +136,10 @@ def _bounded(stream: BinaryIO, most: int) -> Iterator[bytes]:
         yield piece
 
 
-def _unpack(entry: NarInfo, file: BinaryIO, tree: Path) -> NarHash:
+def _unpack(entry: NarInfo, file: BinaryIO, tree: Path, memory: int) -> NarHash:
     limits = Limits(size=entry.info.nar_size)
     try:
-        return restore(Unpacked(file, entry.compression), tree, limits=limits)
+        return restore(Unpacked(file, entry.compression, memory), tree, limits=limits)
     except IntegrityError as error:
         raise BadCacheError(
             f"the NAR of {entry.info.path} cannot be unpacked: {error.reason}",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from store.add import put
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 PATHS_LIMIT: Final = 20_000
 """Paths of one closure; the largest release that we know has some 500."""
 
-TEXTS_LIMIT: Final = 16 * TEXT_LIMIT
-"""Bytes of all narinfos of one closure: they are kept in memory."""
+TEXTS_LIMIT: Final = 8 * TEXT_LIMIT
+"""Bytes of all narinfos of one closure: they are kept in memory, and signed or not."""
 
 _LOOKUPS: Final = 16
 """Narinfos that are asked for at once: over a network each costs a round trip."""
@@ -137,19 +139,41 @@ def look_up(
     check_store(files, store_dir)
     found: dict[StorePath, NarInfo] = {}
     wanted = _lacking(store, set(tops))
-    size = 0
+    texts = _Texts(files)
     with ThreadPoolExecutor(_LOOKUPS) as pool:
         while wanted:
             _check_count(len(found) + len(wanted))
-            texts = pool.map(lambda path: read_text(files, narinfo_name(path)), wanted)
-            for path, text in zip(wanted, texts, strict=True):
-                size += len(text or "")
-                _check_count(size, TEXTS_LIMIT, "bytes of descriptions")
-                found[path] = _entry(path, text, store_dir, trusted)
+            for entry in pool.map(partial(texts.entry, store_dir, trusted), wanted):
+                found[entry.info.path] = entry
             named = {each for path in wanted for each in found[path].info.references}
             wanted = _lacking(store, named - found.keys())
     infos = {path: entry.info for path, entry in found.items()}
     return [found[info.path] for info in order(infos)]
+
+
+class _Texts:
+    """Narinfos of one closure, from several threads; they have a limit together."""
+
+    def __init__(self, files: ByteStore) -> None:
+        self._files = files
+        self._mutex = Lock()
+        self._size = 0
+
+    def entry(
+        self, store_dir: str, trusted: Collection[PublicKey] | None, path: StorePath
+    ) -> NarInfo:
+        """Read and check what is said of a path."""
+        self._count(0)
+        text = read_text(self._files, narinfo_name(path))
+        self._count(len(text or ""))
+        return _entry(path, text, store_dir, trusted)
+
+    def _count(self, size: int) -> None:
+        """Count what was read; when it is too much, nothing more is."""
+        with self._mutex:
+            self._size += size
+            size = self._size
+        _check_count(size, TEXTS_LIMIT, "bytes of descriptions")
 
 
 def describe_one(

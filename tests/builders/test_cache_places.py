@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import os
 import subprocess
@@ -155,6 +156,73 @@ def test_an_unknown_certificate_is_refused(tmp_path: Path, monkeypatch: pytest.M
                 found.get("a")
             assert "ertificate" in str(caught.value.got)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with files(Place(registry.url, Path()), QUICK) as found:
+            assert read(found, "a") == b"x"
+
+
+class TestRedirects:
+    """The other server stands for what only the builder reaches."""
+
+    @contextmanager
+    def sent(self, registry: Registry, url: str) -> Iterator[tuple[ByteStore, Registry]]:
+        with serving() as inner:
+            inner.put("/b", b"secret")
+            inner.put("/builds/b", b"secret")
+
+            def send(handler: Handler, _content: bytes) -> None:
+                handler.send_response(302)
+                handler.send_header("Location", f"{inner.url}/b")
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+
+            registry.faults |= {"/a": send, "/builds/a": send}
+            with files(Place(url, Path()), QUICK) as found:
+                yield found, inner
+
+    @pytest.mark.parametrize("ask", ["get", "exists"])
+    def test_to_another_server(self, registry: Registry, ask: str) -> None:
+        with self.sent(registry, registry.url) as (found, inner):
+            with pytest.raises(CacheError, match="another server") as caught:
+                getattr(found, ask)("a")
+            assert inner.url in str(caught.value.got)
+            assert inner.asked == []
+
+    def test_of_what_is_put(self) -> None:
+        class Sends(http.server.BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                while self.rfile.readline() not in {b"0\r\n", b""}:
+                    pass
+                self.rfile.readline()
+                self.send_response(307)
+                self.send_header("Location", inner.url)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+                del format, args
+
+        with serving() as inner, listening(Sends) as port:
+            place = Place(f"http://127.0.0.1:{port}", Path())
+            with files(place, QUICK) as found, pytest.raises(CacheError, match="another server"):
+                found.put("a", io.BytesIO(b"secret"))
+            assert inner.asked == []
+
+    def test_by_a_server_of_s3(self, registry: Registry) -> None:
+        url = f"s3://builds?endpoint={registry.url}&region=us-east-1"
+        with self.sent(registry, url) as (found, inner):
+            with pytest.raises(CacheError):
+                found.get("a")
+            assert {name for name, _ in registry.asked} == {"/builds/a"}
+            assert inner.asked == []
+
+    def test_to_another_name_of_the_same(self, registry: Registry) -> None:
+        def send(handler: Handler, _content: bytes) -> None:
+            handler.send_response(301)
+            handler.send_header("Location", "/b")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        registry.put("/b", b"x")
+        registry.faults["/a"] = send
         with files(Place(registry.url, Path()), QUICK) as found:
             assert read(found, "a") == b"x"
 

@@ -6,8 +6,9 @@ import json
 import shutil
 import signal
 import threading
+import tracemalloc
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ import pytest
 
 from builders import substitute
 from builders.cache_push import Pushed, push
-from builders.cache_record import parse, record_name
-from builders.cache_source import ASKING, Cache
+from builders.cache_record import RECORD_LIMIT, Record, parse, record_name
+from builders.cache_source import ASKING, Cache, Source
 from builders.cache_urls import WRITING, CacheUrl, Patience, opened
 from builders.derive import platform_of
 from builders.events import EventKind
@@ -71,6 +72,7 @@ class Builder(Bench):
                 lookup=self.store.realisations,
                 key=key,
                 outputs_only=said.get("outputs_only", False),
+                trusted=said.get("trusted", ()),
                 observe=lambda _done, _total: None,
             )
 
@@ -245,11 +247,34 @@ class TestTrust:
     def test_a_second_signature_joins_the_first(self, root: Path, shared: Place) -> None:
         with builder(root) as first:
             first.build(STEPS)
-            first.give(STEPS, shared, OTHER)
+            first.give(STEPS, shared, OTHER, trusted=[KEY.public])
         for key in (KEY, OTHER):
             with builder(root) as second:
                 second.ask(STEPS, shared, key=key)
                 assert (second.made, second.faults()) == ([], [])
+
+    def test_what_an_unknown_key_said_is_not_vouched_for(self, root: Path, shared: Place) -> None:
+        """How long building took is how long later builds wait."""
+        for file in shared.folder.glob("realisations/*.json"):
+            theirs = parse(file.read_text(), file.stem, str(root / "opt" / "store"))
+            long = replace(theirs, seconds=864_000.0, signatures=()).signed(OTHER)
+            file.write_text(str(long))
+        with builder(root) as first:
+            first.build(STEPS)
+            first.give(STEPS, shared, trusted=[OTHER.public])
+            assert {each.seconds for each in self.told(root, shared)} == {864_000.0}
+            for file in shared.folder.glob("realisations/*.json"):
+                record = parse(file.read_text(), file.stem, str(root / "opt" / "store"))
+                only = [each for each in record.signatures if each.startswith(OTHER.name)]
+                file.write_text(str(replace(record, signatures=tuple(only))))
+            first.give(STEPS, shared)
+        assert max(each.seconds for each in self.told(root, shared)) < 1000
+        assert all(each.signed_by([KEY.public]) for each in self.told(root, shared))
+
+    def told(self, root: Path, shared: Place) -> list[Record]:
+        files = sorted(shared.folder.glob("realisations/*.json"))
+        store_dir = str(root / "opt" / "store")
+        return [parse(file.read_text(), file.stem, store_dir) for file in files]
 
     def test_without_a_key_nothing_is_told(self, root: Path) -> None:
         place = Place(f"file://{root / 'shared'}", root / "shared")
@@ -501,6 +526,37 @@ class TestDown:
                 assert len(second.faults()) == 1
             over.set()
 
+    def test_however_long_building_took_there_is_an_end(
+        self, root: Path, shared: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A trusted key says ten days; the server drips, so that no read takes too long."""
+        monkeypatch.setattr(substitute, "PATIENCE", replace(QUICK, longest=1.0))
+        for file in shared.folder.glob("realisations/*.json"):
+            record = parse(file.read_text(), file.stem, str(root / "opt" / "store"))
+            file.write_text(str(replace(record, seconds=864_000.0, signatures=()).signed(KEY)))
+        over = threading.Event()
+        with serving() as registry:
+            fill(registry, shared.folder)
+
+            def drip(handler: Any, content: bytes) -> None:
+                handler.send_response(200)
+                handler.send_header("Content-Length", str(len(content)))
+                handler.end_headers()
+                for byte in content:
+                    handler.wfile.write(bytes([byte]))
+                    handler.wfile.flush()
+                    if over.wait(0.05):
+                        break
+                handler.close_connection = True
+
+            chosen = [name for name in registry.files if "/nar/" in name]
+            registry.faults = dict.fromkeys(chosen, drip)
+            with builder(root) as second:
+                assert second.ask(STEPS, Place(registry.url, root)).ok
+                assert second.made == [step.key for step in STEPS]
+                assert ["longer than it may" in each for each in second.faults()] == [True]
+            over.set()
+
     def test_what_came_before_is_kept(
         self, root: Path, shared: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -513,6 +569,55 @@ class TestDown:
                 assert second.ask(STEPS, Place(registry.url, root)).ok
                 assert second.made == ["whole", "release"]
                 assert "503" in second.faults()[0]
+
+
+class TestMuchIsSaid:
+    def test_a_record_that_is_too_long(self, root: Path, shared: Place) -> None:
+        """Spaces around it are not signed. The cache is given up at once."""
+        for file in shared.folder.glob("realisations/*.json"):
+            file.write_text(file.read_text().ljust(RECORD_LIMIT + 1))
+        with builder(root) as second:
+            assert second.ask(STEPS, shared).ok
+            assert second.made == [step.key for step in STEPS]
+            assert [f"more than {RECORD_LIMIT} bytes" in each for each in second.faults()] == [True]
+
+    def test_a_record_that_is_just_short_enough(self, root: Path, shared: Place) -> None:
+        for file in shared.folder.glob("realisations/*.json"):
+            file.write_text(file.read_text().ljust(RECORD_LIMIT))
+        with builder(root) as second:
+            second.ask(STEPS, shared)
+            assert (second.made, second.faults()) == ([], [])
+
+    @pytest.mark.parametrize("limit", [100, 1500, 2500])
+    def test_all_of_it_has_a_limit(
+        self, root: Path, shared: Place, monkeypatch: pytest.MonkeyPatch, limit: int
+    ) -> None:
+        """Reached by what the cache says of itself and records, or by narinfos."""
+        monkeypatch.setattr("builders.cache_source.ANSWERS", limit)
+        with builder(root) as second:
+            assert second.ask(STEPS, shared).ok
+            assert second.made == [step.key for step in STEPS]
+            assert [f"more than {limit} bytes" in each for each in second.faults()] == [True]
+
+    def test_what_is_not_believed_is_not_kept(self, root: Path) -> None:
+        many = [f"{number:064x}" for number in range(480)]
+        folder = root / "shared" / "realisations"
+        folder.mkdir(parents=True)
+        for digest in many:
+            (folder / f"{digest}.json").write_bytes(b"x" * RECORD_LIMIT)
+        place = CacheUrl.parse(f"file://{root / 'shared'}")
+        (root / "shared" / "nix-cache-info").write_text(f"StoreDir: {root / 'opt' / 'store'}\n")
+        with builder(root) as second:
+            source = Source(Cache(place, (KEY.public,)), second.store, Patience())
+            tracemalloc.start()
+            try:
+                assert source.ask(many) == {}
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+                source.close()
+        assert source.usable
+        assert peak < len(many) * RECORD_LIMIT / 2
 
 
 def digests(root: Path, steps: Sequence[Step]) -> list[str]:

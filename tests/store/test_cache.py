@@ -7,9 +7,11 @@ import gzip
 import hashlib
 import io
 import lzma
+import time
 import tracemalloc
 import zlib
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import pytest
@@ -29,7 +31,8 @@ from store.local import LocalStore
 from store.nar import CLOSE, CONTENTS, DIRECTORY, ENTRY, ENTRY_NODE, MAGIC, REGULAR, dump, word
 from store.narinfo import content_address, describe
 from store.path import StorePath, fixed_path
-from store.unpack import KINDS, Unpacked
+from store.restore import restore
+from store.unpack import KINDS, LARGE, USUAL, HungryError, Unpacked, is_hungry
 from tests.store.caches import Memory, bend, entry, filled, quiet, three
 from tests.store.trees import added, read
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from store.nar import Limits, NarHash, Source
     from store.narinfo import NarInfo
 
 KEY = SecretKey.generate("site-1")
@@ -212,11 +216,11 @@ def test_a_damaged_path_is_not_spread(store: LocalStore) -> None:
 
 def test_a_cache_of_another_place_is_neither_read_nor_written(ends: Ends) -> None:
     ends.cache.files["nix-cache-info"] = b"StoreDir: /nix/store\n"
-    assert refused(ends).slug == "other-store"
+    assert refused(ends).slug == "cache-other-store"
     mine = added(ends.store, b"x")
     with pytest.raises(Error) as caught:
         filled(ends.store, [mine], ends.cache)
-    assert caught.value.slug == "other-store"
+    assert caught.value.slug == "cache-other-store"
     del ends.cache.files["nix-cache-info"]
     assert len(taken(ends).added) == 3
 
@@ -549,6 +553,19 @@ def test_a_closure_without_end_is_refused(ends: Ends, monkeypatch: pytest.Monkey
     assert "1000 bytes of descriptions" in refused(ends).reason
 
 
+def test_of_descriptions_without_end_few_are_read(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are asked for at the same time as the one that is too much."""
+    paths = [StorePath(f"{number:032}", "x") for number in range(500)]
+    ends.cache.files |= {narinfo_name(path): b"x" * 1000 for path in paths}
+    monkeypatch.setattr(cache_read, "TEXTS_LIMIT", 500)
+    ends.cache.read.clear()
+    with pytest.raises(BadCacheError, match="500 bytes of descriptions"):
+        taken(ends, *paths)
+    assert len(ends.cache.read) < 50
+
+
 def test_one_bad_path_of_many_registers_none(ends: Ends) -> None:
     url = entry(ends.cache, ends.infos[0].path, ends.store.store_dir).url
     ends.cache.files[url] = ends.cache.files[url][:-1]
@@ -672,19 +689,76 @@ def test_decoders_that_ask_for_much_memory_are_refused() -> None:
     assert drained(bytes(small), "xz") == b"hello"
 
 
+def long(data: bytes) -> bytes:
+    """Compress by a decoder that keeps 64 MiB."""
+    said = zstandard.ZstdCompressionParameters.from_level(3, window_log=26)
+    packer = zstandard.ZstdCompressor(compression_params=said).compressobj()
+    return packer.compress(data) + packer.flush()
+
+
+def test_what_needs_much_memory_is_known_by_its_beginning() -> None:
+    nar = b"x" * 1000
+    strong = {"zstd": long(nar), "xz": lzma.compress(nar, preset=9)}
+    for kind, data in strong.items():
+        assert is_hungry(io.BytesIO(data), kind)
+        assert drained(data, kind) == nar
+        with pytest.raises(HungryError):
+            Unpacked(io.BytesIO(data), kind, USUAL).read(1)
+    for kind in KINDS:
+        assert not is_hungry(io.BytesIO(PACKERS[kind](nar)), kind)
+        assert not is_hungry(io.BytesIO(b"nonsense"), kind)
+
+
+def test_what_needs_much_memory_is_unpacked_one_after_another(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for info in ends.infos:
+        pack(ends, info, "zstd", long)
+    mutex, now, most, limits = Lock(), 0, 0, set()
+
+    def restoring(source: Source, tree: Path, *, limits: Limits) -> NarHash:
+        nonlocal now, most
+        with mutex:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return restore(source, tree, limits=limits)
+        finally:
+            with mutex:
+                now -= 1
+
+    class Known(Unpacked):
+        def __init__(self, stream: BinaryIO, kind: str, memory: int = 0) -> None:
+            limits.add(memory)
+            super().__init__(stream, kind, memory)
+
+    monkeypatch.setattr("store.cache_nar.restore", restoring)
+    monkeypatch.setattr("store.cache_nar.Unpacked", Known)
+    three = [info.path for info in ends.infos]
+    take(ends.store, three, ends.cache, trusted=[KEY.public], observe=quiet, threads=3)
+    assert (most, limits) == (1, {LARGE})
+
+
+def test_what_grows_hungry_later_is_refused(ends: Ends) -> None:
+    """The first frame needs little, the second much; both are one NAR."""
+    pack(ends, ends.infos[-1], "zstd", lambda nar: zstandard.compress(nar[:100]) + long(nar[100:]))
+    assert "memory" in refused(ends).reason
+
+
+def pack(ends: Ends, info: PathInfo, kind: str, packer: Callable[[bytes], bytes]) -> None:
+    """Compress a NAR in another way; what is told of it is true."""
+    told = entry(ends.cache, info.path, ends.store.store_dir)
+    data = packer(zstandard.decompress(ends.cache.files[told.url]))
+    file = hashlib.sha256(data).hexdigest()
+    bent = replace(told, compression=kind, file_sha256=file, file_size=len(data))
+    ends.cache.files[told.url] = data
+    ends.cache.files[narinfo_name(info.path)] = str(bent).encode()
+
+
 def test_caches_by_every_compression_are_taken(ends: Ends) -> None:
     for info, kind in zip(ends.infos, ("xz", "bzip2", "none"), strict=True):
-        told = entry(ends.cache, info.path, ends.store.store_dir)
-        nar = zstandard.decompress(ends.cache.files[told.url])
-        data = PACKERS[kind](nar)
-        bent = replace(
-            told,
-            compression=kind,
-            file_sha256=hashlib.sha256(data).hexdigest(),
-            file_size=len(data),
-        )
-        ends.cache.files[told.url] = data
-        ends.cache.files[narinfo_name(info.path)] = str(bent).encode()
+        pack(ends, info, kind, PACKERS[kind])
     assert len(taken(ends).added) == 3
     assert [read(ends.store.real(info.path)) for info in ends.infos] == ends.trees
 
