@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
+from builders.cache_record import parse
 from builders.cache_urls import CacheUrl, Patience, opened
 from builders.plan import arrange
 from builders.sandbox import SandboxMode
-from builders.settings import Settings, load_settings
+from builders.settings import Settings, Substituter, load_settings
 from deploy.ssh_errors import HostKeyError
 from sealift.caches import caches, dial
 from sealift.commands.push_cache import push_cache
@@ -89,6 +90,24 @@ def test_a_key_is_made_and_what_is_there_is_signed(site: Site, tmp_path: Path) -
     assert "1 steps were not built here" in err
     with pytest.raises(InputError, match="cannot be made"):
         run(site, *words, "--new-key", "cache-1")
+
+
+def test_what_a_key_of_the_settings_said_is_said_too(site: Site, tmp_path: Path) -> None:
+    """Of another key nothing is taken over, not even how long building took."""
+    shared = tmp_path.resolve() / "shared"
+    known, unknown = SecretKey.generate("known"), SecretKey.generate("unknown")
+    named = (Substituter(f"file://{shared}", (str(known.public),)),)
+    trusting = replace(site, settings=replace(site.settings, substituters=named))
+    words = (f"file://{shared}", "part", "--sign-key", str(tmp_path / "key"))
+    run(trusting, *words, "--new-key", "cache-1")
+    [file] = shared.glob("realisations/*.json")
+    ours = parse(file.read_text(), file.stem, str(site.store.store_dir))
+    for key, expected in ((unknown, ours.seconds), (known, 7777.0)):
+        file.write_text(str(replace(ours, seconds=7777.0, signatures=()).signed(key)))
+        run(trusting, *words)
+        there = parse(file.read_text(), file.stem, str(site.store.store_dir))
+        assert there.seconds == expected
+        assert there.signed_by([SecretKey.load(tmp_path / "key").public])
 
 
 def test_only_what_is_named(site: Site, tmp_path: Path) -> None:
