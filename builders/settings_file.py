@@ -11,6 +11,7 @@ from builders.fields import fail, integer, mapping, sequence, string, strings, t
 from builders.recipe_words import recipe_name, url
 from store.cache_keys import PublicKey
 from store.errors import InputError
+from store.names import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ HIGHEST_PORT = 65_535
 MOST_PARALLEL = 256
 MOST_KEPT = 1000
 MOST_SIGNERS = 16
-SIGNING = ("key", "identity", "signers", "revoked", "threshold")
+SIGNING = ("key", "identity", "signers", "revoked", "threshold", "receipts")
 SUBSTITUTER = ("url", "public_keys")
 LONGEST_WAIT = 600
 """Seconds."""
@@ -47,8 +48,6 @@ HIGHEST_PRIORITY = 1_000_000
 # No more than the characters: what a set of names means is for whoever expands it.
 _NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
 _PUBLIC_KEY = re.compile(r"age1[0-9a-z]{58}\Z|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+=*(?: .*)?\Z")
-# It names files, and it is what a bundle says for whom it is.
-_SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,99}\Z")
 _WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 
@@ -90,7 +89,7 @@ def _recovery(node: Node) -> list[str]:
 
 
 def _site(node: Node) -> str:
-    return _matching(node, _SITE, "site", "hpc1")
+    return _matching(node, SITE, "site", "hpc1")
 
 
 def _substituters(node: Node) -> list[dict[str, Any]]:
@@ -106,6 +105,11 @@ def _signing(node: Node) -> dict[str, Any]:
         said["identity"] = _matching(values["identity"], _IDENTITY, "identity", "release@builder")
     if "threshold" in values:
         said["threshold"] = integer(values["threshold"], 1, MOST_SIGNERS)
+    if "receipts" in values:
+        said["receipts"] = {
+            site: _matching(value, _IDENTITY, "identity", "transfer@hpc1")
+            for site, value in mapping(values["receipts"]).items()
+        }
     return said
 
 

@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.bundle.format import BEGIN_SIGNATURE, END_SIGNATURE, MOST_SIGNATURES
+from deploy.bundle.format import MOST_SIGNATURES
 from deploy.errors import BadReceiptError
 from deploy.receipt_json import dump, parse
+from deploy.sshsig import leading
 from store.errors import Error
 
 if TYPE_CHECKING:
@@ -102,9 +103,5 @@ def unseal(data: bytes) -> Sealed:
         )
     if len(data) > LARGEST:
         raise BadReceiptError("this is too large for a receipt")
-    signatures: list[bytes] = []
-    rest = data[len(_MAGIC) :]
-    while rest.startswith(BEGIN_SIGNATURE) and len(signatures) < MOST_SIGNATURES:
-        armoured, end, rest = rest.partition(END_SIGNATURE)
-        signatures.append(armoured + end)
-    return Sealed(rest, tuple(signatures))
+    signatures, body = leading(data[len(_MAGIC) :], MOST_SIGNATURES)
+    return Sealed(body, signatures)

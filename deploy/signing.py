@@ -172,18 +172,6 @@ def able(policy: Policy, allowed: Iterable[Allowed], revoked: bytes) -> frozense
     )
 
 
-def split(data: bytes) -> tuple[bytes, ...]:
-    """Return the armoured signatures that stand one after another.
-
-    Raises:
-        SignatureError: there is anything else.
-    """
-    found = sshsig.split(data)
-    if found is None:
-        raise SignatureError("the signatures are damaged", expected="armoured SSH signatures")
-    return found
-
-
 def _load(policy: Policy) -> _Trusted:
     """Read the files of a policy, once: what is decided on is what is handed to ssh-keygen."""
     if not policy.signers.exists():

@@ -29,10 +29,14 @@ class Envelope:
     namespace: str
 
 
-def split(data: bytes) -> tuple[bytes, ...] | None:
-    """Return the armoured signatures that stand one after another; None if there is more."""
-    found = tuple(match.group() for match in _ARMOUR.finditer(data))
-    return found if b"".join(found) == data else None
+def leading(data: bytes, most: int) -> tuple[tuple[bytes, ...], bytes]:
+    """Return the armoured signatures, up to `most`, that something begins with, and the rest."""
+    found: list[bytes] = []
+    place = 0
+    while len(found) < most and (match := _ARMOUR.match(data, place)):
+        found.append(match.group())
+        place = match.end()
+    return tuple(found), data[place:]
 
 
 def parse(armoured: bytes) -> Envelope | None:

@@ -55,7 +55,7 @@ def site_name(settings: Settings, named: str | None) -> str:
     Raises:
         InputError: the settings do not say, or what is named can be no site's name.
     """
-    from deploy.bundle.manifest import is_site
+    from store.names import is_site
 
     if named is not None:
         if not is_site(named):

@@ -13,6 +13,8 @@ LONGEST = 211
 """Bytes in the longest name, as in Nix: with digest and dash it fits a file name with suffix."""
 
 _NAME = re.compile(r"[0-9A-Za-z+\-_?=][0-9A-Za-z+\-._?=]{0,210}")
+SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
+"""What a site may be called: it names files, and it is what a bundle says for whom it is."""
 _FOREIGN = re.compile(r"[^0-9A-Za-z+\-._?=]")
 _MAPPED = {"/": "-", ":": "-", "!": "-", "@": "-", "~": "_"}
 
@@ -20,6 +22,11 @@ _MAPPED = {"/": "-", ":": "-", "!": "-", "@": "-", "~": "_"}
 def is_name(name: str) -> bool:
     """Tell whether a store path may carry `name`."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_site(name: str) -> bool:
+    """Tell whether a site may be called so."""
+    return SITE.match(name) is not None
 
 
 def check_name(name: str) -> str:

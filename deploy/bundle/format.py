@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from deploy.sshsig import leading
 from store.errors import Error, IntegrityError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ SMALLEST_SPLIT: Final = 16 * 1024 * 1024
 _FOOTER = struct.Struct(">HHIIIQQQ32s8s16s")
 FOOTER: Final = _FOOTER.size
 _END: Final = MAGIC[::-1]
-BEGIN_SIGNATURE: Final = b"-----BEGIN SSH SIGNATURE-----\n"
-END_SIGNATURE: Final = b"-----END SSH SIGNATURE-----\n"
 
 
 class BadBundleError(IntegrityError):
@@ -153,12 +152,10 @@ def split_signatures(data: bytes) -> tuple[bytes, ...]:
     Raises:
         BadBundleError: something else stands there, or too many.
     """
-    found = [each + END_SIGNATURE for each in data.split(END_SIGNATURE)]
-    rest = found.pop()
-    good = all(each.startswith(BEGIN_SIGNATURE) and each.isascii() for each in found)
-    if rest != END_SIGNATURE or not good or len(found) > MOST_SIGNATURES:
+    found, rest = leading(data, MOST_SIGNATURES)
+    if rest:
         raise BadBundleError("what should be signatures is something else")
-    return tuple(found)
+    return found
 
 
 def join_signatures(signatures: Iterable[bytes]) -> bytes:

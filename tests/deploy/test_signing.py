@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy import signing
+from deploy import signing, sshsig
 from deploy.public_key import PublicKey
 from deploy.signing import PROOF, RECEIPT, SignatureError, Signer, SigningError, sign, verify
 from store.errors import InputError
@@ -309,10 +309,11 @@ class TestSign:
         assert "ssh-add" in done.stdout
 
 
-def test_split(site: Trusted) -> None:
-    two = site.sign(DATA, "alice", "bob")
-    assert list(signing.split(b"".join(two))) == two
-    assert signing.split(b"") == ()
-    for bad in (b"x", b"".join(two) + b"\n", two[0][:-1], b" " + two[0]):
-        with pytest.raises(SignatureError):
-            signing.split(bad)
+def test_signatures_are_told_from_what_follows_them(site: Trusted) -> None:
+    two = tuple(site.sign(DATA, "alice", "bob"))
+    both = b"".join(two)
+    assert sshsig.leading(both, 2) == (two, b"")
+    assert sshsig.leading(both, 1) == (two[:1], two[1])
+    assert sshsig.leading(b"", 2) == ((), b"")
+    for rest in (b"x", b"\n", b" " + two[0], two[0][:-1], b"-----BEGIN SSH SIGNATURE-----\n"):
+        assert sshsig.leading(both + rest, 3) == (two, rest)
