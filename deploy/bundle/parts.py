@@ -155,6 +155,28 @@ class Parts:
         return tuple(files)
 
 
+@contextmanager
+def beside(file: Path) -> Iterator[tuple[int, Path]]:
+    """Give an empty file beside one, open for writing; it is gone afterwards, unless renamed.
+
+    What others left who were killed meanwhile is removed.
+
+    Raises:
+        DiskFullError: the medium is full.
+        MediumError: it cannot be written.
+    """
+    with _medium(file):
+        _sweep(file)
+        spare = file.with_name(f"{_prefix(file)}{os.urandom(_RANDOM).hex()}.1")
+        descriptor = os.open(spare, _CREATE, 0o600)
+        try:
+            try_lock(descriptor)
+            yield descriptor, spare
+        finally:
+            spare.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
 def part_file(out: Path, number: int) -> Path:
     """Return where part `number` of a bundle in parts lies."""
     return out.with_name(f"{out.name}.{number:03}")

@@ -41,9 +41,17 @@ def countersign(location: Location, /, files: Sequence[Path], *, sign_keys: Sequ
     settings = location.settings()
     anybody = replace(policy(settings), threshold=1)
     signers: list[Signer] = []
+    new: list[Signer] = []
+    made = signer(settings, sign_keys, RELEASE)
 
     def check(data: bytes, signatures: Sequence[bytes]) -> None:
         signers.extend(verify(data, signatures, anybody))
 
-    manifest = add(files, check, signer(settings, sign_keys, RELEASE))
-    say(f"{headline(manifest, signers)}; now signed once more", err=True)
+    def sign(data: bytes) -> Sequence[bytes]:
+        signatures = made(data)
+        new.extend(verify(data, signatures, anybody))
+        return signatures
+
+    manifest = add(files, check, sign)
+    said = f"{headline(manifest, signers)}, now also signed by {', '.join(map(str, new))}"
+    say(said, err=True)

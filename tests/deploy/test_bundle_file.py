@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.bundle import countersign as module
 from deploy.bundle.base import Delta, whole
 from deploy.bundle.countersign import countersign
 from deploy.bundle.format import (
@@ -254,17 +256,93 @@ def test_a_signature_more_stands_in_every_part(split: Written) -> None:
         countersign(split.files, lambda *_: None, lambda _: (OTHER,))
 
 
-def test_an_interrupted_signature_more_is_finished(split: Written) -> None:
-    with Part.open(split.files[1]) as part:
-        footer = part.footer
-    with split.files[1].open("r+b") as stream:
-        stream.seek(footer.size - FOOTER)
-        size = footer.signatures_size + len(OTHER)
-        stream.write(OTHER + bytes(replace(footer, signatures_size=size)))
-    countersign(split.files, lambda *_: None, lambda _: (OTHER,))
-    for file in split.files:
+def test_an_interrupted_signature_more_leaves_whole_parts_and_is_finished(
+    split: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power is cut in the middle of the second part, so nothing is tidied up."""
+    wanted, link = read_all(split.files), split.files[0].with_name("link")
+    modes = [0o600, 0o640, 0o644]
+    for file, mode in zip(split.files, modes, strict=True):
+        file.chmod(mode)
+    pid = os.fork()
+    if not pid:
+        try:
+            monkeypatch.setattr(module, "write_all", _cut_after(2))
+            countersign(split.files, agree, lambda _: (OTHER,))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == CUT
+    folder = split.files[0].parent
+    assert len({*folder.iterdir()} - {*split.files}) == 1
+    assert read_all(split.files, lambda *_: None) == wanted
+    split.files[0].rename(folder / "moved")
+    link.symlink_to("moved")
+    countersign([link, *split.files[1:]], lambda *_: None, lambda _: (OTHER,))
+    assert {*folder.iterdir()} == {link, folder / "moved", *split.files[1:]}
+    assert link.is_symlink()
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (link, *split.files[1:])] == modes
+    for file in (link, *split.files[1:]):
         with Part.open(file) as part:
             assert part.signatures() == (bundles.SIGNATURE, OTHER)
+
+
+def test_what_took_the_place_of_a_part_is_not_signed(split: Written) -> None:
+    other = split.files[0].with_name("other")
+    other.write_bytes(split.files[0].read_bytes())
+
+    def swap(_: bytes) -> tuple[bytes, ...]:
+        other.replace(split.files[0])
+        return (OTHER,)
+
+    with pytest.raises(MediumError, match="took the place"):
+        countersign(split.files, agree, swap)
+    with Part.open(split.files[0]) as part:
+        assert part.signatures() == (bundles.SIGNATURE,)
+
+
+CUT = 77
+
+
+def _cut_after(times: int) -> Callable[[int, bytes], None]:
+    """Return what writes as often, the last time only some of it, and ends the process there."""
+    left = times
+
+    def write(descriptor: int, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        os.write(descriptor, data if left else data[:50])
+        if not left:
+            os._exit(CUT)
+
+    return write
+
+
+def test_a_signature_more_where_the_kernel_does_not_copy(
+    split: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> int:
+        raise OSError(errno.EXDEV, "no")
+
+    wanted = read_all(split.files)
+    monkeypatch.setattr(os, "copy_file_range", cannot)
+    countersign(split.files, agree, lambda _: (OTHER,))
+    both = (bundles.SIGNATURE, OTHER)
+    assert read_all(split.files, lambda _, signatures: signatures == both) == wanted
+
+
+def test_without_room_for_a_copy_a_part_stays_as_it_is(
+    split: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    before = {file: file.read_bytes() for file in split.files}
+    monkeypatch.setattr(os, "copy_file_range", full)
+    with pytest.raises(DiskFullError) as caught:
+        countersign(split.files, agree, lambda _: (OTHER,))
+    assert "sign where there is room" in str(caught.value.hint)
+    folder = split.files[0].parent
+    assert {each: each.read_bytes() for each in folder.iterdir()} == before
 
 
 def test_a_part_is_not_signed_alone(split: Written) -> None:
