@@ -227,7 +227,9 @@ def test_a_second_person_signs_what_lies_there(site: Folder) -> None:
     assert refused(site, *INSPECT, "b.001")["error"] == "bad-signature"
     done = site.run(*words)
     assert done.returncode == 0, done.stderr
-    assert "release@builder" in done.stderr
+    first, _, last = done.stderr.partition("now also signed by")
+    assert "release@builder" in first
+    assert "second@builder (SHA256:" in last
     assert digest(site.root / "b.001") == before
     said = json.loads(site.run(*INSPECT, "b.001", "--json").stdout)
     assert len(said["signers"]) == 2
