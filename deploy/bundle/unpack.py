@@ -11,7 +11,7 @@ import io
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.bundle.format import DamagedGroupError
 from store.assemble import build
@@ -41,8 +41,7 @@ class LostFileError(IntegrityError):
     slug = "store-damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """One file's place in a group, in bytes of what was compressed, and the names it gets."""
 
     sha256: str
