@@ -1,4 +1,4 @@
-"""Bytes as people read them."""
+"""Bytes and numbers of things as people read them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def megabytes(size: int) -> str:
 def amount(size: int) -> str:
     """Say how much it is; of less than a megabyte, how many kilobytes."""
     return megabytes(size) if size >= MEGABYTE else f"{size / 1000:.1f} kB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something that is called so if it is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

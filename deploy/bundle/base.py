@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from deploy.bundle.manifest import Base
 from deploy.errors import BaseMissingError, OtherSiteError
+from store.amounts import counted
 from store.frames import PATCH_LIMIT
 from store.manifest import File, Manifest, Shared, blobs, describe
 
@@ -138,9 +139,7 @@ def require(base: Base, store: LocalStore) -> None:
     more = len(lacking) - NAMED
     names = [*map(str, lacking[:NAMED]), *([f"and {more} more"] if more > 0 else [])]
     raise BaseMissingError(
-        f"the bundle builds on {len(lacking)} paths that are not in the store"
-        if len(lacking) > 1
-        else "the bundle builds on a path that is not in the store",
+        f"the store lacks {counted(len(lacking), 'path')} that the bundle builds on",
         where=str(store.store_dir),
         expected="\n".join(names),
         got=f"it was made for what receipt {base.receipt[:16]} said",

@@ -15,6 +15,7 @@ from deploy.bundle.crew import Crew, hands
 from deploy.bundle.format import DamagedGroupError, MediumError
 from deploy.bundle.pieces import missing
 from deploy.bundle.receive import DamagedBundleError, Progress
+from store.amounts import counted
 from store.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Report:
         """
         if self.damaged:
             raise DamagedBundleError(
-                f"{len(self.damaged)} of {self.groups} groups are not what was signed",
+                f"the bundle is damaged, in {len(self.damaged)} of {counted(self.groups, 'group')}",
                 where="\n".join(sorted({each.error.where or "" for each in self.damaged})),
                 hint="copy the file again, or have just that replaced: sealift repair-request",
             )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from deploy.bundle.format import (
     LARGEST_SIGNATURES,
     DamagedGroupError,
+    MediumError,
     PartMissingError,
     join_signatures,
 )

@@ -1,7 +1,7 @@
 """What lies on the media that somebody named: parts of one bundle, and replacements for damage.
 
 Parts come in any order and from several media. Each file belongs to the bundle, or to a small one
-that replaces pieces of it; anything else is named and refused.
+that replaces groups of it; anything else is named and refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A bundle, some of whose parts may be missing, and what replaces pieces of it.
+    """A bundle, some of whose parts may be missing, and what replaces groups of it.
 
     `bundle` is None where there are just replacements.
     """
@@ -75,7 +75,7 @@ def _sorted(bundles: Sequence[Bundle]) -> Delivery:
     for each in repairs:
         if whole and each.manifest.repairs != whole[0].manifest.digest:
             raise OtherPartError(
-                "this replaces pieces of another bundle",
+                "this replaces groups of another bundle",
                 where=_named(each),
                 expected=whole[0].manifest.digest[:12],
                 got=str(each.manifest.repairs)[:12],

@@ -42,7 +42,7 @@ class BadBundleError(IntegrityError):
 
 
 class DamagedGroupError(IntegrityError):
-    """A piece of a part that is not what was signed."""
+    """A group, or another stretch of a part, that is not what was signed."""
 
     slug = "bundle-damaged"
 

@@ -1,4 +1,4 @@
-"""Where pieces of large files wait that lie in several parts, until the last of those came.
+"""Where groups of large files wait that lie in several parts, until the last of those came.
 
 Each piece was compared with what was signed before it is kept, and is again when it is taken.
 They lie beside the store and not in it: no path is made of them before the file is whole.
@@ -25,14 +25,14 @@ FOLDER = "quarantine"
 
 
 class Quarantine:
-    """The pieces of one bundle; `digest` is that of its manifest."""
+    """The groups of one bundle; `digest` is that of its manifest."""
 
     def __init__(self, var_dir: Path, digest: str) -> None:
         self._all = var_dir / FOLDER
         self._folder = self._all / digest
 
     def keep(self, number: int, data: bytes) -> None:
-        """Keep a piece, whole or not at all.
+        """Keep a group, whole or not at all.
 
         Raises:
             OSError: it could not be written.
@@ -47,7 +47,7 @@ class Quarantine:
             raise
 
     def take(self, number: int, group: Group) -> bytes | None:
-        """Return a piece that is kept, and what was signed; None if there is none."""
+        """Return a group that is kept, and what was signed; None if there is none."""
         with suppress(OSError):
             descriptor = open_file(os.fsencode(self._folder / str(number)))
             with os.fdopen(descriptor, "rb") as file:
@@ -57,19 +57,19 @@ class Quarantine:
         return None
 
     def has(self, number: int, group: Group) -> bool:
-        """Tell whether a piece is kept, by its size alone."""
+        """Tell whether a group is kept, by its size alone."""
         with suppress(OSError):
             return (self._folder / str(number)).lstat().st_size == group.size
         return False
 
     def clear(self) -> None:
-        """Remove all pieces, also those of other bundles: who wants them now begins anew."""
+        """Remove all groups, also those of other bundles: who wants them now begins anew."""
         if self._all.is_dir():
             remove(self._all)
 
 
 def abandon(var_dir: Path) -> int:
-    """Remove all pieces, unless somebody receives now; return how many bytes that freed."""
+    """Remove all groups, unless somebody receives now; return how many bytes that freed."""
     if not (var_dir / FOLDER).is_dir():
         return 0
     with suppress(LockedError), hold(var_dir / "locks" / numbers.FOLDER, wait=0):

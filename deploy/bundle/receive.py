@@ -24,6 +24,7 @@ from deploy.bundle.resume import ROOT, check_room, lacking
 from deploy.bundle.unpack import Build, Built, Damaged, Fill, Filled, Hold, Work
 from store.add import put
 from store.ahead import Ahead
+from store.amounts import counted
 from store.blobs import Blobs
 from store.errors import IntegrityError
 from store.lock import hold
@@ -52,7 +53,7 @@ FEW = 4
 
 
 class DamagedBundleError(IntegrityError):
-    """A bundle of which pieces are not what was signed; no path was registered."""
+    """A bundle of which groups are not what was signed; no path was registered."""
 
     slug = "bundle-damaged"
 
@@ -85,7 +86,7 @@ def receive(store: LocalStore, bundle: Bundle, observe: Callable[[Progress], Non
 
     Raises:
         PartMissingError: parts are not at hand; what came is kept, and nothing registered.
-        DamagedBundleError: pieces are damaged; the others are kept, and nothing registered.
+        DamagedBundleError: groups are damaged; the others are kept, and nothing registered.
         MediumError: the medium does not give what is on it.
         BaseMissingError: it builds on what is not here.
         DiskFullError: there is no room.
@@ -289,7 +290,8 @@ def _damaged(found: Sequence[Damaged], todo: Lacking) -> DamagedBundleError:
     first = found[0].error
     files = sum(len(todo.slices[each.group]) for each in found if each.group in todo.slices)
     return DamagedBundleError(
-        f"{len(found)} pieces are not what was signed, {files} files are in them: {first.reason}",
+        f"the bundle is damaged, in {counted(len(found), 'group')} with {counted(files, 'file')}: "
+        f"{first.reason}",
         where="\n".join(places),
         expected=first.expected,
         got=first.got,

@@ -1,6 +1,6 @@
-"""Replacing damaged pieces: the list that goes to the builder, and what it is answered with.
+"""Replacing damaged groups: the list that goes to the builder, and what it is answered with.
 
-The answer is a bundle without paths: it holds the files that are in the damaged pieces, signed
+The answer is a bundle without paths: it holds the files that are in the damaged groups, signed
 like any other, and says which bundle they are for. Received before that one, or along with it,
 they lie there already when it is read, so that nobody looks at the damage again.
 """
@@ -18,6 +18,7 @@ from deploy.bundle.base import Delta
 from deploy.bundle.manifest import parse
 from deploy.bundle.records import FOLDER
 from deploy.bundle.write import Label
+from store.amounts import counted
 from store.errors import InputError
 from store.manifest import File
 
@@ -42,7 +43,7 @@ _KEYS = 8
 
 
 class BadRequestError(InputError):
-    """A file that should list damaged pieces, and does not."""
+    """A file that should list what is damaged, and does not."""
 
     slug = "bad-repair-request"
 
@@ -83,7 +84,7 @@ class Request:
 
 def _too_long(where: str) -> BadRequestError:
     return BadRequestError(
-        "the list of damaged pieces is too long",
+        "the list of damaged files is too long",
         where=where,
         expected=f"{LARGEST:,} bytes and some {MOST:,} files at most",
         hint="with so much damage, bring the whole bundle again",
@@ -123,7 +124,7 @@ def load(file: Path) -> Request:
         return _parse(json.loads(data))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequestError(
-            f"this is no list of damaged pieces: {error}",
+            f"this is no list of damaged files: {error}",
             where=str(file),
             hint="sealift repair-request FILE… -o LIST, at the transfer host",
         ) from error
@@ -181,7 +182,7 @@ def checked(wanted: Request, damaged: BundleManifest) -> Request:
     others = sorted(wanted.files.keys() - held.keys())
     if others:
         raise BadRequestError(
-            f"{len(others)} of the files are in no piece of bundle {damaged.number}",
+            f"the list has {counted(len(others), 'file')} that bundle {damaged.number} has not",
             got=others[0],
             hint="make the list anew: sealift repair-request",
         )
@@ -189,7 +190,7 @@ def checked(wanted: Request, damaged: BundleManifest) -> Request:
 
 
 def label(damaged: BundleManifest) -> Label:
-    """Say what the answer is called: like the bundle of which it replaces pieces."""
+    """Say what the answer is called: like the bundle of which it replaces groups."""
     return Label(
         site=damaged.site,
         number=damaged.number,
@@ -218,7 +219,7 @@ def content(store: LocalStore, wanted: Request, documents: Collection[str] = ())
     if lost:
         more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
         raise LostFilesError(
-            f"{len(lost)} of the files are not in this store any more",
+            f"this store no longer has {counted(len(lost), 'file')} of the bundle",
             where=str(store.store_dir),
             expected="\n".join([*lost[:_NAMED], *more]),
             hint="bring the bundle again, or build the same release: sealift build",

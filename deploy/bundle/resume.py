@@ -16,7 +16,7 @@ from deploy.bundle.base import require
 from deploy.bundle.unpack import Slice
 from deploy.errors import ClosureIncompleteError
 from store import manifest as lists
-from store.amounts import megabytes
+from store.amounts import counted, megabytes
 from store.blobs import Blobs
 from store.database import DiskFullError
 from store.errors import InputError
@@ -182,7 +182,7 @@ def _check_homes(wanted: Iterable[str], homes: Mapping[str, int]) -> None:
     lost = [sha256 for sha256 in wanted if sha256 not in homes]
     if lost:
         raise ClosureIncompleteError(
-            f"{len(lost)} files are neither in the store nor in the bundle",
+            f"neither the store nor the bundle has {counted(len(lost), 'file')} of it",
             expected=lost[0],
             hint="is what is here in order? sealift store verify; then a new receipt",
         )

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     "--repair",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="LIST",
-    help="Carry only the damaged pieces that `sealift repair-request` listed at the site.",
+    help="Carry only the damaged files that `sealift repair-request` listed at the site.",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that lies there.")
 @as_json
@@ -150,7 +150,7 @@ def _numbered(site: Site, load: Cargo, number: int | None) -> Iterator[Issue]:
 
 
 def _check_alone(**others: object) -> None:
-    """Refuse what says something of a bundle where damaged pieces of one are asked for.
+    """Refuse what says something of a bundle where what is damaged of one is asked for.
 
     Raises:
         InputError: it was said.
@@ -170,7 +170,7 @@ def _repair(
     force: bool,
     quiet: bool,
 ) -> Written:
-    """Write what replaces the damaged pieces of a bundle.
+    """Write what replaces the damaged files of a bundle.
 
     Raises:
         LostFilesError: the store has them no more.
@@ -213,7 +213,7 @@ def _warn(site: Site, meant: Release, named: str | None) -> None:
 
 
 def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
-    from store.amounts import amount
+    from store.amounts import amount, counted
 
     manifest, base = written.manifest, written.manifest.base
     if as_json:
@@ -235,7 +235,8 @@ def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
         click.echo(json.dumps(record))
         return
     kind = "bundle" if base is None else "delta"
-    held = f"{len(manifest.paths)} paths, {len(manifest.blobs) + len(manifest.patches)} files"
+    files = counted(len(manifest.blobs) + len(manifest.patches), "file")
+    held = f"{counted(len(manifest.paths), 'path')}, {files}"
     size = f"{amount(written.raw)} as {amount(written.size)}"
     say(f"{kind} {manifest.number} for {manifest.site}: {held}, {size}", err=True)
     for file in (*written.files, *([beside] if beside else [])):

@@ -177,7 +177,7 @@ def _just_repairs(manifest: BundleManifest) -> Exception:
 def _tell(
     bundle: Bundle, checked: Checked, admission: Admission, received: Received, *, as_json: bool
 ) -> None:
-    from store.amounts import amount
+    from store.amounts import amount, counted
 
     manifest = bundle.manifest
     if as_json:
@@ -202,9 +202,10 @@ def _tell(
     if admission.allowed:
         say(f"let through although it is {' and '.join(admission.allowed)}", err=True)
     if not received.paths:
-        say(f"all {len(manifest.paths)} paths were here already", err=True)
+        say(f"nothing new: {counted(len(manifest.paths), 'path')} here already", err=True)
         return
-    what = f"{len(received.paths)} paths, {amount(received.size)} in {received.files} files"
+    files = f"{amount(received.size)} in {counted(received.files, 'file')}"
+    what = f"{counted(len(received.paths), 'path')}, {files}"
     say(f"{what}, in {received.seconds:.1f} s; sealift deploy puts it on heads", err=True)
 
 
@@ -235,7 +236,7 @@ def verify(location: Location, /, files: Sequence[Path], *, as_json: bool) -> No
 
 def _report(bundle: Bundle, record: dict[str, Any], checked: Checked, *, as_json: bool) -> None:
     from sealift.bundle_view import headline
-    from store.amounts import amount
+    from store.amounts import amount, counted
 
     manifest = bundle.manifest
     if as_json:
@@ -251,7 +252,8 @@ def _report(bundle: Bundle, record: dict[str, Any], checked: Checked, *, as_json
     for each in record["damaged"]:
         say(f"damaged    {each['file']}: {each['reason']}")
     say(
-        f"{record['files']} files, {amount(record['size'])}, in {record['groups']} groups: "
+        f"{counted(record['files'], 'file')}, {amount(record['size'])}, "
+        f"in {counted(record['groups'], 'group')}: "
         f"{len(record['damaged'])} damaged"
     )
 
@@ -268,7 +270,7 @@ def _report(bundle: Bundle, record: dict[str, Any], checked: Checked, *, as_json
 )
 @click.pass_obj
 def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -> None:
-    """Write down which pieces of a bundle are damaged, for the builder to send just those."""
+    """Write down which files of a bundle are in damaged groups, for the builder to send them."""
     from deploy.bundle.check import check
     from deploy.bundle.delivery import opened
     from deploy.bundle.repair import request
@@ -276,13 +278,13 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
     from sealift.bundle_view import Checked
     from sealift.output import write_file
     from sealift.progress import drawn
-    from store.amounts import amount
+    from store.amounts import amount, counted
 
     _check_place(out)
     settings = medium.settings(location, files)
     with opened(files, Checked(settings), strict=False) as delivery:
         if delivery.bundle is None:
-            raise InputError("this is no bundle, but what replaces pieces of one")
+            raise InputError("this is no bundle, but what replaces groups of one")
         with drawn("verified", quiet=False) as observe:
             report = check(delivery.bundle, observe)
         wanted = request(delivery.bundle, report.damaged)
@@ -291,11 +293,11 @@ def repair_request(location: Location, /, files: Sequence[Path], *, out: Path) -
         return
     write_file(out, str(wanted))
     size = amount(sum(wanted.files.values()))
-    say(f"{len(wanted.files)} files are to be brought again, {size}: {out}", err=True)
+    say(f"to bring again: {counted(len(wanted.files), 'file')}, {size}: {out}", err=True)
 
 
 def _check_place(out: Path) -> None:
-    """Refuse to write over what is no list of damaged pieces, above all over the bundle.
+    """Refuse to write over what is no list of damaged files, above all over the bundle.
 
     Raises:
         InputError: such a file lies there.
@@ -308,7 +310,7 @@ def _check_place(out: Path) -> None:
         load(out)
     except BadRequestError as error:
         raise InputError(
-            "a file is in the way that is no list of damaged pieces",
+            "a file is in the way that is no list of damaged files",
             where=str(out),
             hint="name another one",
         ) from error

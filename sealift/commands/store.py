@@ -171,7 +171,7 @@ def _drop_bills(site: Site) -> None:
 
 
 def let_go(site: Site, report: CollectReport) -> CollectReport:
-    """Remove pieces of bundles that wait for others: the rest of what came is gone now."""
+    """Remove groups of bundles that wait for others: the rest of what came is gone now."""
     from deploy.bundle.quarantine import abandon
 
     return replace(report, freed=report.freed + abandon(site.store.var_dir))

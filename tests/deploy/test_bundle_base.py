@@ -219,7 +219,7 @@ def test_what_a_delta_builds_on_must_be_there(store: LocalStore) -> None:
     with pytest.raises(BaseMissingError) as caught:
         require(base, store)
     error = caught.value
-    assert error.reason == "the bundle builds on 20 paths that are not in the store"
+    assert error.reason == "the store lacks 20 paths that the bundle builds on"
     assert error.expected is not None
     assert str(min(tops)) in error.expected
     assert "and 4 more" in error.expected

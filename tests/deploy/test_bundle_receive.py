@@ -252,7 +252,7 @@ def test_what_is_good_of_a_damaged_bundle_is_kept(gap: Crossing) -> None:
     place = _middle(file, 0)
     _flip(file, place)
     with gap.site() as store:
-        with pytest.raises(DamagedBundleError, match="1 pieces are not") as caught:
+        with pytest.raises(DamagedBundleError, match="damaged, in 1 group with ") as caught:
             take(store, [file])
         assert caught.value.where == str(file)
         assert untouched(store)
@@ -299,7 +299,7 @@ def test_a_list_of_damage_names_what_was_sent_and_no_more(gap: Crossing) -> None
     asked = repair.Request("hpc1", 1, manifest.digest, {sha256: 1 << 50})
     assert repair.checked(asked, manifest).files == {sha256: blob.size}
     other = repair.Request("hpc1", 1, manifest.digest, {sha256: blob.size, "1" * 64: 9})
-    with pytest.raises(repair.BadRequestError, match="1 of the files are in no piece"):
+    with pytest.raises(repair.BadRequestError, match="the list has 1 file that bundle 1 has not"):
         repair.checked(other, manifest)
 
 

@@ -103,13 +103,15 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
     file.write_bytes(data)
     asked, mended = gap.root / "list", gap.root / "mended"
     with gap.turn(gap.site):
-        assert "1 damaged" in run(gap.site, "verify", str(file), status=3)
+        said = run(gap.site, "verify", str(file), status=3)
+        assert ", in 1 group: 1 damaged" in said
+        assert "the bundle is damaged, in 1 of 1 group " in said
         assert "repair-request" in run(gap.site, "receive", str(file), status=3)
         for way in (file, gap.root / "sealift.yaml"):
             way.touch()
             before = way.read_bytes()
             said = run(gap.site, "repair-request", str(file), "-o", str(way), status=2)
-            assert "that is no list of damaged pieces" in said
+            assert "that is no list of damaged files" in said
             assert way.read_bytes() == before
         run(gap.site, "repair-request", str(file), "-o", str(asked))
         run(gap.site, "repair-request", str(file), "-o", str(asked))
@@ -122,7 +124,7 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
         other = gap.root / "other"
         other.write_text(json.dumps(more))
         said = run(gap.builder, "bundle", "--repair", str(other), "-o", "x", status=2)
-        assert "1 of the files are in no piece of bundle 1" in said
+        assert "the list has 1 file that bundle 1 has not" in said
         words = ("bundle", "--repair", str(asked), "-o", "x", "--number", "9")
         assert "--number does not go with --repair" in run(gap.builder, *words, status=2)
     with gap.turn(gap.site):
