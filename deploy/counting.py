@@ -1,28 +1,25 @@
-"""What leaves a machine for anywhere but the heads: rules that drop and count it, and the counts.
+"""What a machine under watch sent to elsewhere: counts, as nft and the kernel give them.
 
-Text in, values out; nothing is run here. The rules stand in a table of their own, and bind only
-while a set has its elements, which time out: whoever armed it and died leaves nothing behind that
-drops anything.
+Text in, values out; nothing is run here. `deploy.cutting` spells the rules that count.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import ipaddress
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-TABLE = "sealift_proof"
-LISTENING = "0A"
-"""The state of a socket that listens, in /proc/net/tcp."""
-_SETS = ("sent4", "sent6", "rest4", "rest6")
-_MOST = 65535
+TCP, UDP = 6, 17
+_SETS = ("sent4", "sent6", "rest4", "rest6", "frames")
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
+_LISTENING, _WAITING, _CLOSED = "0A", "06", "07"
+"""States of sockets in /proc/net/tcp and udp: listens; has ended; is not connected."""
+_STATE = 3
+"""The column of a socket's state; those before are its number and both of its ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Counts:
 
     `unnamed` are packets that found no room in the sets. `routeless` are attempts that the kernel
     had no route for, since boot: no packet was made of them, and nobody knows whose they were.
-    `armed` says whether the rules still bind.
+    `armed` says whether the rules bind, and did for every packet.
     """
 
     packets: Mapping[Flow, int] = field(default_factory=dict)
@@ -76,105 +73,83 @@ class Counts:
         )
 
 
-def rules(allowed: Iterable[Network], served: Collection[int]) -> str:
-    """Spell the table, unarmed, for `nft -f`; it replaces one that is there.
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The sockets of a machine: TCP ports that are listened on, and those that it opened itself.
 
-    `allowed` is where packets may go; `served` are the TCP ports that somebody listens on. What a
-    connection from elsewhere is answered passes: the kernel knows its direction if it began after
-    the rules, and else it comes from a served port and does not open anything. Protocols are
-    numbers, as a machine need not have /etc/protocols.
+    `opened` has protocol and local port of each that is connected without being listened on, and
+    of UDP also those whose port the kernel chose.
     """
-    nets = sorted({str(net) for net in allowed})
-    four = [net for net in nets if ":" not in net]
-    six = [net for net in nets if ":" in net]
-    return f"""\
-table inet {TABLE}
-delete table inet {TABLE}
-table inet {TABLE} {{
-  set armed {{ type nf_proto; flags timeout; }}
-  set heads4 {{ type ipv4_addr; flags interval; auto-merge; {_elements(four)} }}
-  set heads6 {{ type ipv6_addr; flags interval; auto-merge; {_elements(six)} }}
-  set served {{ type inet_service; {_elements(map(str, sorted(served)))} }}
-  set sent4 {{ typeof meta skuid . ip daddr . ip protocol . th dport; {_DYNAMIC} }}
-  set sent6 {{ typeof meta skuid . ip6 daddr . ip6 nexthdr . th dport; {_DYNAMIC} }}
-  set rest4 {{ typeof ip daddr . ip protocol; {_DYNAMIC} }}
-  set rest6 {{ typeof ip6 daddr . ip6 nexthdr; {_DYNAMIC} }}
-  counter unnamed {{ }}
-  chain elsewhere {{
-    meta nfproto != @armed accept
-    oifname "lo" accept
-    ip daddr @heads4 accept
-    ip6 daddr @heads6 accept
-    ip daddr {{ 224.0.0.0/24, 255.255.255.255 }} accept
-    ip6 daddr {{ fe80::/10, ff02::/16 }} accept
-    ct direction reply accept
-    tcp flags & (syn | ack) != syn tcp sport @served accept
-    meta nfproto ipv4 ip protocol {{ 6, 17 }} \
-add @sent4 {{ meta skuid . ip daddr . ip protocol . th dport }} drop
-    meta nfproto ipv6 ip6 nexthdr {{ 6, 17 }} \
-add @sent6 {{ meta skuid . ip6 daddr . ip6 nexthdr . th dport }} drop
-    meta nfproto ipv4 add @rest4 {{ ip daddr . ip protocol }} drop
-    meta nfproto ipv6 add @rest6 {{ ip6 daddr . ip6 nexthdr }} drop
-    counter name unnamed drop
-  }}
-  chain leaving {{
-    type filter hook output priority -150; policy accept;
-    jump elsewhere
-  }}
-  chain passing {{
-    type filter hook forward priority -150; policy accept;
-    jump elsewhere
-  }}
-}}
-"""
+
+    served: tuple[int, ...]
+    opened: tuple[tuple[int, int], ...]
 
 
-def arming(seconds: int) -> str:
-    """Spell what arms the table for so long, or for so long again."""
-    return (
-        f"flush set inet {TABLE} armed\n"
-        f"add element inet {TABLE} armed {{ ipv4 timeout {seconds}s, ipv6 timeout {seconds}s }}\n"
-    )
-
-
-def parse(listed: bytes, snmp: str) -> Counts:
-    """Read `nft -j list table` and /proc/net/snmp with snmp6.
+def parse(listed: Iterable[bytes], snmp: str) -> Counts:
+    """Read `nft -j list table` of each table, and /proc/net/snmp with snmp6.
 
     Raises:
         ValueError: that is not what they say.
     """
-    packets: dict[Flow, int] = {}
-    unnamed, armed = 0, False
-    for item in _items(listed):
-        of = item.get("set", {})
+    packets: Counter[Flow] = Counter()
+    unnamed, armed = 0, True
+    for item in (item for each in listed for item in _items(each)):
+        of, counter = item.get("set", {}), item.get("counter", {})
         if of.get("name") in _SETS:
-            packets |= dict(_flow(element) for element in of.get("elem", []))
+            packets.update(dict(_flow(element) for element in of.get("elem", [])))
         elif of.get("name") == "armed":
-            armed = bool(of.get("elem"))
-        elif item.get("counter", {}).get("name") == "unnamed":
-            unnamed = int(item["counter"]["packets"])
-    return Counts(packets, unnamed, _routeless(snmp), armed)
+            armed = armed and bool(of.get("elem"))
+        elif counter.get("name") == "unnamed":
+            unnamed += int(counter["packets"])
+        elif counter.get("name") == "lapsed":
+            armed = armed and not int(counter["packets"])
+    return Counts(dict(packets), unnamed, routeless(snmp), armed)
 
 
-def served_ports(sockets: str) -> tuple[int, ...]:
-    """Read the ports that are listened on from /proc/net/tcp and tcp6."""
-    rows = (line.split() for line in sockets.splitlines())
-    found = {
-        int(row[1].rpartition(":")[2], 16)
+def routeless(snmp: str) -> int:
+    """Add up what the kernel had no route for; IPv4 has a row of names above its numbers."""
+    rows = [line.split() for line in snmp.splitlines()]
+    four = [row for row in rows if row[:1] == ["Ip:"]]
+    found = 0
+    if len(four) == 2:  # noqa: PLR2004 - the names, and the numbers
+        found += int(dict(zip(*four, strict=True)).get("OutNoRoutes", "0"))
+    return found + sum(int(row[1]) for row in rows if row[:1] == ["Ip6OutNoRoutes"])
+
+
+def sockets(text: str) -> Sockets:
+    """Read /proc/net/tcp, tcp6, udp and udp6, and before them the kernel's range of ports.
+
+    Raises:
+        ValueError: the range is not there.
+    """
+    first, _, rest = text.partition("\n")
+    low, high = (int(word) for word in first.split())
+    rows = list(_sockets(rest))
+    served = {row.port for row in rows if row.protocol == TCP and row.state == _LISTENING}
+    opened = {
+        (row.protocol, row.port)
         for row in rows
-        if len(row) > _STATE and row[_STATE] == LISTENING
+        if (row.protocol == TCP and row.port not in served and row.state != _WAITING)
+        or (row.protocol == UDP and (row.state != _CLOSED or low <= row.port <= high))
     }
-    return tuple(sorted(found))
+    return Sockets(tuple(sorted(served)), tuple(sorted(opened)))
 
 
-_STATE = 3
-"""The column of a socket's state; those before are its number and both of its ends."""
-_DYNAMIC = f"flags dynamic; counter; size {_MOST};"
+@dataclass(frozen=True, slots=True)
+class _Socket:
+    protocol: int
+    port: int
+    state: str
 
 
-def _elements(words: Iterable[str]) -> str:
-    joined = ", ".join(words)
-    return f"elements = {{ {joined} }};" if joined else ""
+def _sockets(text: str) -> Iterator[_Socket]:
+    """Read rows under their headers; only those of UDP count what was dropped."""
+    protocol = TCP
+    for words in (line.split() for line in text.splitlines()):
+        if words[:1] == ["sl"]:
+            protocol = UDP if "drops" in words else TCP
+        elif len(words) > _STATE:
+            yield _Socket(protocol, int(words[1].rpartition(":")[2], 16), words[_STATE])
 
 
 def _items(listed: bytes) -> list[dict[str, Any]]:
@@ -186,25 +161,21 @@ def _items(listed: bytes) -> list[dict[str, Any]]:
 
 
 def _flow(element: dict[str, Any]) -> tuple[Flow, int]:
-    """Read one element of a set: two words where there is neither socket nor port, or four."""
+    """Read one element of a set: a type of frame; without socket and port two words; or four."""
     inner = element["elem"]
-    words = inner["val"]["concat"]
     count = int(inner["counter"]["packets"])
-    if len(words) == 2:  # noqa: PLR2004 - as the sets are spelled above
+    if not isinstance(inner["val"], dict):
+        return Flow(None, "frames", f"of type {_frame(inner['val'])}"), count
+    words = inner["val"]["concat"]
+    if len(words) == 2:  # noqa: PLR2004 - as the sets are spelled
         return Flow(None, str(words[0]), _protocol(words[1])), count
     return Flow(int(words[0]), str(words[1]), _protocol(words[2]), int(words[3])), count
+
+
+def _frame(value: object) -> str:
+    return f"{value:#06x}" if isinstance(value, int) else str(value)
 
 
 def _protocol(word: object) -> str:
     """Name a protocol, which nft names or numbers as /etc/protocols lets it."""
     return _PROTOCOLS.get(str(word), str(word)).replace("ipv6-icmp", "icmpv6")
-
-
-def _routeless(snmp: str) -> int:
-    """Add up what the kernel had no route for; IPv4 has a row of names above its numbers."""
-    rows = [line.split() for line in snmp.splitlines()]
-    four = [row for row in rows if row[:1] == ["Ip:"]]
-    found = 0
-    if len(four) == 2:  # noqa: PLR2004 - the names, and the numbers
-        found += int(dict(zip(*four, strict=True)).get("OutNoRoutes", "0"))
-    return found + sum(int(row[1]) for row in rows if row[:1] == ["Ip6OutNoRoutes"])

@@ -15,20 +15,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from deploy.counting import Counts, Flow
 from deploy.proof import Proof, Result, Who, sendings
-from deploy.watching import LAPSE, WatchError
+from deploy.watching import LAPSE, RENEWALS, WatchError
 from store.errors import Error, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from deploy.counting import Counts, Network
+    from deploy.cutting import Network
     from deploy.link import Ended, Link
     from deploy.watching import Watch
 
 T = TypeVar("T")
-RENEWALS = 6
-"""Renewals that may fail, one after the other, before a watch lapses."""
+CONTROLS = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
+"""Nobody's addresses (RFC 5737, RFC 3849), to which a packet is sent on purpose."""
+WIDEST = {4: 16, 6: 32}
+"""The least bits of a network of the Internet that can be one site's."""
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +75,28 @@ def networks(words: Iterable[str]) -> tuple[Network, ...]:
     """Return what may be reached: networks, addresses, or names that are resolved now.
 
     Raises:
-        InputError: a word is none of these.
+        InputError: a word is none of these, or more than a site.
     """
     found = {net for word in words for net in _networks(word)}
     return tuple(sorted(found, key=lambda net: (net.version, net)))
 
 
+def addresses(words: Iterable[str]) -> tuple[Network, ...]:
+    """Return what may be reached: addresses, or names that are resolved now, and no network.
+
+    Raises:
+        InputError: a word is none of these.
+    """
+    plain = tuple(words)
+    for word in plain:
+        if "/" in word:
+            raise InputError(f"{word} is no address", hint="--allow takes networks")
+    return networks(plain)
+
+
 def _networks(word: str) -> list[Network]:
     with suppress(ValueError):
-        return [ipaddress.ip_network(word, strict=False)]
+        return [_bounded(ipaddress.ip_network(word, strict=False))]
     try:
         rows = socket.getaddrinfo(word, None, type=socket.SOCK_STREAM)
     except OSError as fault:
@@ -85,6 +104,26 @@ def _networks(word: str) -> list[Network]:
             f"{word} has no address", got=str(fault), hint="say its address instead of a name"
         ) from fault
     return [ipaddress.ip_network(str(row[4][0]).partition("%")[0]) for row in rows]
+
+
+def _bounded(net: Network) -> Network:
+    """Pass a network that can be a site's own: one of private addresses, or one that is small.
+
+    Raises:
+        InputError: it is neither; what may be reached would be no site any more.
+    """
+    if net.prefixlen >= WIDEST[net.version] or any(_within(net, own) for own in _PRIVATE):
+        return net
+    raise InputError(
+        f"{net} is more than a site",
+        hint=f"allow the site's own networks: of public addresses no more than "
+        f"/{WIDEST[net.version]}",
+    )
+
+
+def _within(net: Network, other: Network) -> bool:
+    first, last = net[0], net[-1]
+    return net.version == other.version and first in other and last in other
 
 
 def prove(
@@ -109,8 +148,8 @@ def prove(
             may = team.each(allowed)
             team.each(lambda watch: watch.begin(may[watch.name]))
             with _renewing(watches):
-                control = _control(team)
-                results = tuple(_made(team, steps, act))
+                control, before = _control(team)
+                results = tuple(_made(team, steps, act, before))
             who = _who(team, results, services())
         finally:
             team.end()
@@ -119,6 +158,7 @@ def prove(
         ended=time.time(),
         allowed={name: [str(net) for net in nets] for name, nets in may.items()},
         hidden={watch.name: watch.hidden for watch in watches},
+        unseen={watch.name: watch.unseen for watch in watches},
         control=control,
         results=results,
         sendings=tuple(sendings(results, who)),
@@ -149,35 +189,63 @@ class _Team:
         self.each(end)
 
 
-def _control(team: _Team) -> dict[str, int]:
-    """Let each machine send to elsewhere on purpose; say how much of it was seen.
+def _control(team: _Team) -> tuple[dict[str, dict[str, int | None]], dict[str, Counts]]:
+    """Let each machine send to elsewhere on purpose, by each protocol that it has.
+
+    Returns how many packets of each were seen (None where it has not got the protocol), and what
+    the first step's counts are to be taken from: that alone, so that all else since the rules
+    bind is that step's.
 
     Raises:
-        WatchError: it was not.
+        WatchError: one was not seen.
     """
-    before = team.each(lambda watch: watch.counts())
-    team.each(lambda watch: watch.try_out())
-    after = team.each(lambda watch: watch.counts())
-    seen = {name: counts.since(before[name]).total for name, counts in after.items()}
-    for name, count in seen.items():
-        if not count:
-            raise WatchError(
-                f"{name} counts nothing: a packet that was sent on purpose was not seen",
-                where=name,
-                hint="is there a bash? else something else takes packets before they are counted",
-            )
-    return seen
+    tried = team.each(_tried)
+    control = {name: seen for name, (seen, _) in tried.items()}
+    for name, seen in control.items():
+        for protocol, count in seen.items():
+            if count == 0:
+                raise WatchError(
+                    f"{name} counts nothing: a packet that was sent on purpose was not seen",
+                    where=f"{name}, {protocol}",
+                    hint="is there a bash? else something else takes packets before they are "
+                    "counted",
+                )
+    return control, {name: before for name, (_, before) in tried.items()}
 
 
-def _made(team: _Team, steps: Sequence[Step], act: Callable[[Step], int]) -> Iterator[Result]:
-    before = team.each(lambda watch: watch.counts())
+def _tried(watch: Watch) -> tuple[dict[str, int | None], Counts]:
+    seen: dict[str, int | None] = {}
+    packets: dict[Flow, int] = {}
+    routeless = 0
+    for protocol, address in CONTROLS.items():
+        if protocol == "ipv6" and not watch.has_ipv6():
+            seen[protocol] = None
+            continue
+        before = watch.counts()
+        watch.try_out(address)
+        added = watch.counts().since(before)
+        sent = {flow: count for flow, count in added.packets.items() if flow.address == address}
+        # Where no route leads to nobody, none is made; the kernel says that it was wanted.
+        lost = 0 if sent else added.routeless
+        seen[protocol] = sum(sent.values()) + lost
+        packets |= sent
+        routeless += lost
+    return seen, Counts(packets, routeless=routeless)
+
+
+def _made(
+    team: _Team,
+    steps: Sequence[Step],
+    act: Callable[[Step], int],
+    before: Mapping[str, Counts],
+) -> Iterator[Result]:
     for step in steps:
         began = time.monotonic()
         status = act(step)
         seconds = time.monotonic() - began
         time.sleep(step.wait)
         after = team.each(lambda watch: watch.counts())
-        added: dict[str, Counts] = {name: after[name].since(before[name]) for name in after}
+        added = {name: after[name].since(before[name]) for name in after}
         yield Result(step.name, step.command, status, seconds, added)
         if status:
             return
@@ -197,22 +265,26 @@ def _who(team: _Team, results: Sequence[Result], services: Mapping[str, str]) ->
 
 @contextmanager
 def _renewing(watches: Sequence[Watch]) -> Iterator[None]:
-    """Renew all watches again and again during the block.
+    """Renew all watches again and again during the block, each by itself.
 
-    One that cannot be renewed lapses in the end, which its counts say.
+    One that cannot be renewed lapses in the end, which its counts say; no other waits for it.
     """
     done = threading.Event()
 
-    def renew() -> None:
+    def renew(watch: Watch) -> None:
         while not done.wait(LAPSE / RENEWALS):
-            for watch in watches:
-                with suppress(Error):
-                    watch.renew()
+            with suppress(Error):
+                watch.renew()
 
-    thread = threading.Thread(target=renew, name="renewals", daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=renew, args=(watch,), name=f"renewals {watch.name}", daemon=True)
+        for watch in watches
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         done.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

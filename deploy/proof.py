@@ -91,17 +91,19 @@ class Who:
 class Proof:
     """All that a proof found. Times are in seconds since 1970.
 
-    `control` is how many packets each machine was seen to send when it was made to. `about` are
-    further facts: site, release, bundle.
+    `control` is how many packets each machine was seen to send when it was made to, by IPv4 and by
+    IPv6 (None where it has none). `unseen` is what could have left a machine without being counted,
+    beside what never can be seen. `about` are further facts: site, release, bundle.
     """
 
     began: float
     ended: float
     allowed: Mapping[str, Sequence[str]]
     hidden: Mapping[str, Sequence[str]]
-    control: Mapping[str, int]
+    control: Mapping[str, Mapping[str, int | None]]
     results: tuple[Result, ...]
     sendings: tuple[Sending, ...]
+    unseen: Mapping[str, Sequence[str]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -162,7 +164,8 @@ def dump(proof: Proof) -> bytes:
         **proof.about,
         "allowed": {name: list(nets) for name, nets in proof.allowed.items()},
         "hidden": {name: list(paths) for name, paths in proof.hidden.items()},
-        "control": dict(proof.control),
+        "control": {name: dict(seen) for name, seen in proof.control.items()},
+        "unseen": {name: list(what) for name, what in proof.unseen.items()},
         "steps": [
             {
                 "name": each.step,

@@ -1,104 +1,56 @@
 """One machine under watch: what leaves it for elsewhere is dropped and counted, caches are hidden.
 
-`deploy.counting` has the rules and reads the counts; here they are laid on a machine, looked at and
-taken away. A watch ends by itself `LAPSE` seconds after it was last renewed: the rules bind no
-longer, and a process that was left on the machine clears up.
+`deploy.cutting` has the rules, `deploy.counting` reads the counts, `deploy.watch_scripts` has what
+else is run; here they are laid on a machine, looked at and taken away. A watch ends by itself
+`LAPSE` seconds after it was last renewed: the rules bind no longer, and a process that was left on
+the machine clears up.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from deploy.counting import TABLE, arming, parse, rules, served_ports
+from deploy.counting import parse, routeless, sockets
+from deploy.cutting import TABLE, arming, frames, opened, packets
 from deploy.errors import HeadError
+from deploy.watch_scripts import (
+    BEGIN,
+    CLEANER,
+    END,
+    FIND,
+    HIDDEN_FILES,
+    HIDDEN_FOLDERS,
+    INTERFACES,
+    IPV6,
+    LEAVE,
+    NUMBERS,
+    SOCKETS,
+    TRY,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from deploy.counting import Counts, Network
+    from deploy.counting import Counts, Sockets
+    from deploy.cutting import Network
     from deploy.link import Ended
 
 LAPSE = 120
 """Seconds without a renewal after which the rules bind no longer."""
+RENEWALS = 6
+"""Renewals that may fail, one after the other, before a watch lapses."""
 SECONDS = 60.0
 """What one question to a machine may take."""
-RUN = "/run/sealift-proof"
-"""A tmpfs of the watch's own, by whose source all that it mounted is known."""
-HIDDEN_FOLDERS = (
-    "/etc/apt",
-    "/var/cache/apt",
-    "/var/lib/apt/lists",
-    *(f"~/{name}" for name in (".cache/pip", ".cache/uv", ".config/pip", ".config/uv", ".npm")),
-    "~/.pip",
-    "~/.cache/node-gyp",
-)
-HIDDEN_FILES = (
-    *("/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc"),
-    *("~/.npmrc", "~/.pydistutils.cfg"),
-)
-"""What pip, npm, uv and apt are set by and keep; `~` is the home of who looks, root mostly."""
-
-FIND = """\
-for each; do
-  if [ -x "$each" ] && "$each" --version > /dev/null 2>&1; then
-    echo "$each"
-    exit 0
-  fi
-done
-PATH=$PATH:/usr/sbin:/sbin command -v nft
-"""
-# Arguments: the token, nft, its rules, folders, --, files. Laid last are the rules, so that a
-# machine that is watched is one whose caches are hidden.
-BEGIN = f"""\
-set -eu
-token=$1 nft=$2 laid=$3
-shift 3
-mkdir -p {RUN}
-mount -t tmpfs -o mode=700,size=1m sealift-proof {RUN}
-mkdir {RUN}/empty
-: > {RUN}/nothing
-: > "{RUN}/$token"
-with={RUN}/empty is=-d
-for each; do
-  case $each in
-    --) with={RUN}/nothing is=-f; continue ;;
-    '~'*) each=${{HOME:-/root}}${{each#?}} ;;
-  esac
-  if [ "$is" "$each" ]; then
-    mount --bind "$with" "$each"
-    echo "$each"
-  fi
-done
-printf '%s' "$laid" | "$nft" -f -
-"""
-END = f"""\
-"$1" delete table inet {TABLE} 2> /dev/null
-mounted=$(cat /proc/mounts)
-printf '%s\\n' "$mounted" | while read -r source target rest; do
-  [ "$source" != sealift-proof ] || umount "$target" || umount -l "$target"
-done
-rmdir {RUN} 2> /dev/null
-exit 0
-"""
-# Left on the machine when the rules are armed. It goes without a word when its watch has ended.
-CLEANER = f"""\
-while [ -e "{RUN}/$2" ] && "$1" get element inet {TABLE} armed '{{ ipv4 }}'; do
-  sleep 5
-done
-[ -e "{RUN}/$2" ] || exit 0
-"""
-LEAVE = """\
-cleaner=$3
-setsid sh -c "$cleaner" sealift-proof "$1" "$2" > /dev/null 2>&1 < /dev/null &
-"""
-# The one word that bash can send to elsewhere without any other program; 192.0.2.0/24 is nobody's
-# (RFC 5737). What comes of it is nobody's business but the count's.
-TRY = "bash -c 'exec 3<> /dev/udp/192.0.2.1/9; echo >&3' 2> /dev/null; exit 0"
+NO_FRAMES = "what packet sockets, guests on a bridge and protocols other than IP send"
+NO_ORDER = "who began the connections through this machine that are older than the watch"
+LATER = "what others than IP send by {}, which came later"
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 
 
 class WatchError(HeadError):
@@ -153,14 +105,18 @@ class Watch:
         self.name = machine.name
         self.hidden: tuple[str, ...] = ()
         """The folders and files that are empty meanwhile."""
+        self.unseen: tuple[str, ...] = ()
+        """What could leave this machine without being counted, as far as it is known."""
         self._tools = tools
         self._token = secrets.token_hex(8)
         self._nft = ""
         self._came = False
         self._ours = False
+        self._framed: tuple[str, ...] = ()
+        self._routeless = 0
 
-    def begin(self, allowed: Iterable[Network]) -> None:
-        """Hide what is to be hidden, lay the rules and arm them.
+    def begin(self, allowed: Sequence[Network]) -> None:
+        """Hide what is to be hidden, and lay the rules, armed.
 
         Raises:
             WatchError: it cannot be, or somebody else watches the machine.
@@ -168,42 +124,70 @@ class Watch:
         self._nft = self._find() or self._bring()
         self._refuse_another()
         self._ours = True
-        self._must(self.machine.script(END, (self._nft,), timeout=SECONDS), "cleared")
-        sockets = self.machine.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"], timeout=SECONDS)
-        laid = rules(allowed, served_ports(sockets.stdout.decode()))
-        args = (self._token, self._nft, laid, *HIDDEN_FOLDERS, "--", *HIDDEN_FILES)
-        done = self.machine.script(BEGIN, args, timeout=SECONDS)
+        self._script(END, self._nft, what="cleared")
         try:
-            self._must(done, "watched")
-            self.renew()
-            args = (self._nft, self._token, CLEANER + END)
-            self._must(self.machine.script(LEAVE, args, timeout=SECONDS), "watched")
+            args = (self._token, *HIDDEN_FOLDERS, "--", *HIDDEN_FILES)
+            self.hidden = tuple(self._script(BEGIN, *args).splitlines())
+            self._lay(allowed)
+            self._script(LEAVE, self._nft, self._token, CLEANER + END)
         except BaseException:
             self.end()
             raise
-        self.hidden = tuple(done.stdout.decode().splitlines())
+
+    def _lay(self, allowed: Sequence[Network]) -> None:
+        """Lay the rules, so that they bind at once.
+
+        Connections are looked at again after that: what begins later is seen to begin.
+        """
+        served = self._sockets().served
+        self._routeless = routeless(self._script(NUMBERS))
+        self._must(self._load(packets(allowed, served, LAPSE)), "watched")
+        older = opened(self._sockets().opened)
+        if older:
+            self._must(self._load(older), "watched")
+        self._frame(allowed)
+
+    def _frame(self, allowed: Sequence[Network]) -> None:
+        """Lay the rules for frames, if this kernel and this nft have such."""
+        names = self._interfaces()
+        if names and not self._load(frames(allowed, names, LAPSE)).status:
+            self._framed = names
+        else:
+            self._miss(NO_FRAMES)
+
+    def _sockets(self) -> Sockets:
+        loose, _, rest = self._script(SOCKETS).partition("\n")
+        if loose != "0":
+            self._miss(NO_ORDER)
+        return sockets(rest)
+
+    def _interfaces(self) -> tuple[str, ...]:
+        names = self._script(INTERFACES).split()
+        return tuple(sorted(name for name in names if _INTERFACE.fullmatch(name)))
+
+    def _miss(self, what: str) -> None:
+        self.unseen = (*self.unseen, *({what} - {*self.unseen}))
 
     def renew(self) -> None:
-        """Let the rules bind for `LAPSE` seconds from now.
+        """Let the rules bind for `LAPSE` seconds from now, if they still bind.
 
         Raises:
             WatchError: they do not.
         """
-        argv = [self._nft, "-f", "-"]
-        ended = self.machine.run(argv, input=arming(LAPSE).encode(), timeout=SECONDS)
-        self._must(ended, "watched")
+        said = arming(LAPSE, self._framed)
+        # No longer than to the next one: one that hangs must not make the rest come too late.
+        self._must(self._load(said, timeout=LAPSE / RENEWALS), "watched")
 
     def counts(self) -> Counts:
-        """Look at the counts.
+        """Look at the counts since `begin`.
 
         Raises:
-            WatchError: there are none, or the rules do not bind any more.
+            WatchError: there are none, or the rules do not bind any more, or did not for a while.
         """
-        argv = [self._nft, "-j", "list", "table", "inet", TABLE]
-        listed = self._must(self.machine.run(argv, timeout=SECONDS), "counted")
-        snmp = self.machine.run(["cat", "/proc/net/snmp", "/proc/net/snmp6"], timeout=SECONDS)
+        families = ("inet", "netdev") if self._framed else ("inet",)
+        listed = [self._listed(family) for family in families]
         try:
-            found = parse(listed.stdout, snmp.stdout.decode())
+            found = parse(listed, self._script(NUMBERS, what="counted"))
         except (ValueError, KeyError, TypeError) as error:
             reason = f"the counts of {self.name} cannot be read"
             raise WatchError(reason, where=self.name, got=str(error)) from error
@@ -213,11 +197,18 @@ class Watch:
                 where=self.name,
                 hint="it was not heard of for two minutes, or began anew; run the proof again",
             )
-        return found
+        for name in self._interfaces() if self._framed else ():
+            if name not in self._framed:
+                self._miss(LATER.format(name))
+        return replace(found, routeless=found.routeless - self._routeless)
 
-    def try_out(self) -> None:
-        """Let the machine send a word to elsewhere, which must be counted."""
-        self.machine.script(TRY, timeout=SECONDS, root=False)
+    def try_out(self, address: str) -> None:
+        """Let the machine send a word to this address, which must be counted."""
+        self.machine.script(TRY, (address,), timeout=SECONDS, root=False)
+
+    def has_ipv6(self) -> bool:
+        """Say whether the machine has an address of IPv6."""
+        return not self.machine.script(IPV6, timeout=SECONDS).status
 
     def users(self, numbers: Iterable[int]) -> Mapping[int, str]:
         """Name users by their numbers, as far as the machine knows them."""
@@ -225,14 +216,6 @@ class Watch:
         rows = self.machine.run(argv, timeout=SECONDS).stdout.decode("utf-8", "replace")
         found = (line.split(":") for line in rows.splitlines())
         return {int(row[2]): row[0] for row in found if len(row) > 2 and row[2].isdigit()}  # noqa: PLR2004 - passwd(5)
-
-    def addresses(self) -> tuple[str, ...]:
-        """Return all addresses that the machine says are its own, of any network."""
-        try:
-            done = self.machine.run(["hostname", "-I"], timeout=SECONDS)
-        except HeadError:
-            return ()
-        return tuple(done.stdout.decode().split()) if not done.status else ()
 
     def end(self) -> None:
         """Take away what was laid, by this watch alone; what cannot be goes by itself."""
@@ -261,6 +244,17 @@ class Watch:
         argv = ["tar", "-x", "-C", into]
         self._must(self.machine.run(argv, input=packed, timeout=SECONDS), "watched")
         return f"{into}/usr/sbin/nft"
+
+    def _load(self, text: str, *, timeout: float = SECONDS) -> Ended:
+        return self.machine.run([self._nft, "-f", "-"], input=text.encode(), timeout=timeout)
+
+    def _listed(self, family: str) -> bytes:
+        argv = [self._nft, "-j", "list", "table", family, TABLE]
+        return self._must(self.machine.run(argv, timeout=SECONDS), "counted").stdout
+
+    def _script(self, text: str, *args: str, what: str = "watched") -> str:
+        ended = self._must(self.machine.script(text, args, timeout=SECONDS), what)
+        return ended.stdout.decode("utf-8", "replace")
 
     def _refuse_another(self) -> None:
         argv = [self._nft, "get", "element", "inet", TABLE, "armed", "{ ipv4 }"]

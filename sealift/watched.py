@@ -3,58 +3,86 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from builders.settings import Settings
-    from deploy.counting import Network
+    from deploy.cutting import Network
     from deploy.host import Host
     from deploy.place import Place
     from deploy.release import Release
+    from deploy.route import Hop
     from deploy.watching import Tools, Watch
     from sealift.site import Location
-
-    May = Callable[[Watch], Sequence[Network]]
-    """Says what a machine may reach."""
 
 TRANSFER = "transfer host"
 """What this machine is called in a proof; no host of an inventory has a blank in its name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What may be reached: the heads that are meant, gateways to them, and what was allowed."""
+
+    heads: tuple[Network, ...]
+    gateways: tuple[Network, ...]
+    others: tuple[Network, ...]
+
+    def may(self, machine: str) -> tuple[Network, ...]:
+        """Return what a machine may reach; gateways are for this one alone."""
+        return (*self.heads, *self.others, *(self.gateways if machine == TRANSFER else ()))
+
+    @property
+    def unwatched(self) -> tuple[Network, ...]:
+        """What of it nobody watches."""
+        return tuple(sorted({*self.others, *self.gateways} - {*self.heads}, key=str))
+
+
+def reach(ways: Sequence[Sequence[Hop]], allow: Sequence[str]) -> Reach:
+    """Say what may be reached, by the hops to each head. Names are resolved now, once.
+
+    Raises:
+        InputError: an address is not known, or what is allowed is too much.
+    """
+    from deploy.offline import addresses, networks
+
+    return Reach(
+        heads=addresses(hops[-1].address for hops in ways),
+        gateways=addresses(hop.address for hops in ways for hop in hops[:-1]),
+        others=networks(allow),
+    )
+
+
 @contextmanager
 def watches(
     location: Location, settings: Settings, hosts: Sequence[Host], allow: Sequence[str]
-) -> Iterator[tuple[list[Watch], May]]:
-    """Connect to the heads; give a watch of this machine and of each, and what each may reach.
-
-    That is all heads of the site and the way to those that are meant, `allow`, and its own self.
+) -> Iterator[tuple[list[Watch], Reach]]:
+    """Connect to the heads; give a watch of this machine and of each, and what may be reached.
 
     Raises:
         Error: a head cannot be reached, or an address is not known.
     """
     from deploy.local_machine import LocalMachine
-    from deploy.offline import There, networks
+    from deploy.offline import There
     from deploy.place import Place
+    from deploy.route import route
     from deploy.transport import connect
     from deploy.watching import Watch
     from sealift.hosts import ssh
 
-    inner = networks([*_addresses(settings, hosts), *allow])
+    reached = reach([route(each, ssh(settings)) for each in hosts], allow)
     here = _nft_here(location)
     there = _tools_there(Place(settings.store_dir), here)
-
-    def may(watch: Watch) -> Sequence[Network]:
-        return networks([*map(str, inner), *watch.addresses()])
 
     with ExitStack() as stack:
         found = [Watch(LocalMachine(TRANSFER), _tools_here(here))]
         for each in hosts:
             link = stack.enter_context(connect(each, ssh(settings)))
             found.append(Watch(There(each.name, link), there))
-        yield found, may
+        yield found, reached
 
 
 def services(location: Location) -> Mapping[str, str]:
@@ -76,16 +104,6 @@ def release(location: Location) -> Release | None:
             return fleet.release(site, None)
         except Error:
             return None
-
-
-def _addresses(settings: Settings, hosts: Sequence[Host]) -> set[str]:
-    """Return the addresses of all heads, and of the gateways to some."""
-    from deploy import inventory
-    from deploy.route import route
-    from sealift.hosts import ssh
-
-    ways = {hop.address for each in hosts for hop in route(each, ssh(settings))}
-    return ways | {each.address for each in inventory.load(settings).every() if not each.local}
 
 
 def _nft_here(location: Location) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -92,9 +93,9 @@ def prove_offline(
 ) -> None:
     """Receive FILES, deploy and restart everything while nothing may leave, and count what tries.
 
-    On this machine and on the heads every packet to anywhere but the heads is dropped and counted;
-    configuration and caches of pip, npm, uv and apt are hidden. The counts go to a record, which
-    is signed. Needs root on this machine too. Exits with 8 if anything was counted.
+    On this machine and on the heads every packet to anywhere but these heads is dropped and
+    counted; configuration and caches of pip, npm, uv and apt are hidden. The counts go to a record,
+    which is signed. Needs root on this machine too. Exits with 8 if anything was counted.
     """
     from deploy.offline import prove
     from deploy.proof import dump
@@ -110,10 +111,14 @@ def prove_offline(
     _agree(names, yes=yes)
     steps = _steps(files, names, wait)
     ours = _own_command(location)
-    with watched.watches(location, settings, hosts, allow) as (watches, may):
+    digests = [{"name": file.name, "sha256": _sha256(file)} for file in files]
+    with watched.watches(location, settings, hosts, allow) as (watches, reach):
         act = partial(_act, ours)
-        proof = prove(watches, may, steps, act, lambda: watched.services(location))
-    proof = replace(proof, about=_about(location, settings, files))
+        users = partial(watched.services, location)
+        proof = prove(watches, lambda watch: reach.may(watch.name), steps, act, users)
+    about = _about(location, settings)
+    about |= {"files": digests, "unwatched": [str(net) for net in reach.unwatched]}
+    proof = replace(proof, about=about)
     data = dump(proof)
     file = output or Path(time.strftime("proof-%Y%m%dT%H%M%SZ.json", time.gmtime(proof.began)))
     _write(file, data, sign)
@@ -198,8 +203,21 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
     return process.returncode
 
 
-def _about(location: Location, settings: Settings, files: Sequence[Path]) -> dict[str, Any]:
-    """Return what else stands in the record: who, where, which release, which files."""
+def _sha256(file: Path) -> str:
+    """Hash a file in hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as fault:
+        raise InputError(f"cannot read {file}", got=fault.strerror) from fault
+
+
+def _about(location: Location, settings: Settings) -> dict[str, Any]:
+    """Return what else stands in the record: who, where, which release."""
     from sealift import fleet, watched
     from sealift.version import text
 
@@ -210,7 +228,6 @@ def _about(location: Location, settings: Settings, files: Sequence[Path]) -> dic
         "sealift": text(),
         "release": None if release is None else release.path.name,
         "bundle": None if release is None else _bundle(settings, release),
-        "files": [file.name for file in files],
     }
 
 
@@ -249,4 +266,7 @@ def _show(proof: Proof, file: Path) -> None:
     for name in names:
         counts = [f"{each.counts[name].total:>9}" for each in proof.results]
         say(" ".join([f"{name:<{wide}}", *counts]))
+    for name, what in proof.unseen.items():
+        for each in what:
+            say(f"{name}: not seen: {each}", err=True)
     say(f"{file}: {proof.total} packets to elsewhere", err=True)

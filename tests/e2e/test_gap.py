@@ -7,6 +7,7 @@ beside it the lab, from outside of the heads.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -207,7 +208,11 @@ def test_a_changed_backend_goes_across_as_a_delta_and_needs_no_network(gap: Gap)
         assert step["packets"] == dict.fromkeys(machines, 0)
     # Each was seen to count what was sent on purpose, and had nothing to take packages from.
     assert proof["control"].keys() == machines
-    assert all(proof["control"].values())
+    assert all(seen["ipv4"] for seen in proof["control"].values())
+    assert proof["unseen"] == {name: [] for name in machines}
+    assert proof["unwatched"] == []
+    digest = hashlib.sha256((gap.medium / "second.sealift").read_bytes()).hexdigest()
+    assert proof["files"] == [{"name": "second.sealift", "sha256": digest}]
     assert all("/etc/apt" in proof["hidden"][name] for name in machines)
     assert (
         proof["release"] == gap.builder.sealift("path-info", "release").out.strip().split("/")[-1]

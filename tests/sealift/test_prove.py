@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy.offline import Step
+from deploy.route import Hop
 from sealift.commands import prove
 from sealift.site import Location
+from sealift.watched import TRANSFER, reach
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +64,38 @@ def test_what_may_be_reached_must_have_an_address(folder: Folder) -> None:
     file.write_text(file.read_text() + HEAD)
     said = refused(folder, "--unsigned", "--yes", "--allow", "nobody.invalid")
     assert "nobody.invalid has no address" in said
+
+
+@as_root
+def test_all_the_world_may_not_be_reached(folder: Folder) -> None:
+    file = folder.root / "sealift.yaml"
+    file.write_text(file.read_text() + HEAD)
+    said = refused(folder, "--unsigned", "--yes", "--allow", "0.0.0.0/0")
+    assert "0.0.0.0/0 is more than a site" in said
+
+
+def test_only_who_is_watched_may_be_reached_and_who_is_not_is_named() -> None:
+    ways = [
+        (Hop("gate", "10.0.0.254", 22, "root", (), only=True), hop("10.0.0.1")),
+        (hop("10.0.0.2"),),
+    ]
+    found = reach(ways, ["10.9.0.0/24"])
+    head = {str(net) for net in found.may("head1")}
+    assert head == {"10.0.0.1/32", "10.0.0.2/32", "10.9.0.0/24"}
+    assert {str(net) for net in found.may(TRANSFER)} == {*head, "10.0.0.254/32"}
+    assert [str(net) for net in found.unwatched] == ["10.0.0.254/32", "10.9.0.0/24"]
+
+
+def hop(address: str) -> Hop:
+    return Hop(address, address, 22, "root", (), only=True)
+
+
+def test_the_record_says_which_file_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "next.bundle"
+    file.write_bytes(b"abc")
+    assert prove._sha256(file).startswith("ba7816bf8f01cfea")
+    with pytest.raises(InputError, match="cannot read"):
+        prove._sha256(tmp_path / "none")
 
 
 def test_it_is_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
