@@ -8,13 +8,13 @@ is signed, with the same keys that sign narinfos, whose signed text can never be
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from store.binary_cache import BadCacheError
 from store.cache_keys import is_signature
 from store.errors import InputError
+from store.hashes import SHA256
 from store.path import StorePath
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ FOLDER = "realisations/"
 RECORD_LIMIT = 64 * 1024
 """Bytes of a record: room for its signatures, many times over."""
 _KEYS = {"format", "derivation", "path", "store", "seconds", "signatures"}
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIGNATURES = 64
 _LONGEST = 10 * 24 * 3600.0
 """Seconds; what claims to have been built for longer was not."""
@@ -100,7 +99,7 @@ def _parse(data: dict[str, Any], digest: str, store_dir: str) -> Record:
     signatures = data["signatures"]
     if data.keys() != _KEYS or data["format"] != FORMAT:
         raise ValueError("its keys or its format are others")
-    if not _DIGEST.fullmatch(digest) or data["derivation"] != digest:
+    if not SHA256.fullmatch(digest) or data["derivation"] != digest:
         raise ValueError("it tells of another derivation")
     if data["store"] != store_dir:
         raise ValueError("its path lies in another store")

@@ -6,6 +6,7 @@ Pure. Which bytes are hashed is for others to say.
 from __future__ import annotations
 
 import binascii
+import re
 from dataclasses import dataclass
 
 from store.errors import InputError
@@ -15,6 +16,9 @@ ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
 
 SIZES = {"sha256": 32, "sha384": 48, "sha512": 64}
 """Bytes per algorithm, weakest first. SHA-1 and MD5 are not accepted as pins."""
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""Base 16 of a SHA-256; match it in full."""
 
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from store import nar
 from store.errors import InputError, IntegrityError
+from store.hashes import SHA256
 from store.nar import DEFAULT, Limits
 from store.path import StorePath, fixed_path
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _SHARED = re.compile(rb"[0-9a-f]{64}(-x)?")
 _DIGITS = 64
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARYING = re.compile(rb"[-._][0-9A-Za-z_-]{8,}(?=\.)")
 EMPTY = hashlib.sha256().hexdigest()
 
@@ -247,7 +247,7 @@ def _check(manifest: Manifest, limits: Limits) -> None:
 
 
 def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+    return isinstance(value, str) and SHA256.fullmatch(value) is not None
 
 
 class _Check:
@@ -288,7 +288,7 @@ class _Check:
         _, size, sha256, executable = row
         if not 0 <= size <= self._limits.size:
             raise _bad(f"a file of {size} bytes")
-        if not _SHA256.fullmatch(sha256):
+        if not SHA256.fullmatch(sha256):
             raise _bad(f"{sha256!r} is no hash")
         if (size == 0) != (sha256 == EMPTY):
             raise _bad("an empty file that is not empty")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from store.binary_cache import BadCacheError, is_plain, narinfo_name
 from store.cache_keys import is_signature
 from store.errors import InputError
-from store.hashes import nix32_decode, nix32_encode, parse_sri
+from store.hashes import SHA256, nix32_decode, nix32_encode, parse_sri
 from store.info import PathInfo
 from store.path import StorePath, fixed_path
 
@@ -34,7 +34,6 @@ _REQUIRED = ("StorePath", "URL", "NarHash", "NarSize")
 _KNOWN = {*_REQUIRED, "Compression", "FileHash", "FileSize", "References", "Deriver", "CA"}
 _REPEATED = "Sig"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
-_BASE16 = re.compile(r"[0-9a-f]{64}")
 _NIX32 = 52
 _SIGNATURES = 64
 
@@ -251,7 +250,7 @@ def _hash(text: str) -> str:
         digest = parse_sri(text)
         if digest.algorithm == "sha256" and text.startswith("sha256-"):
             return digest.base16
-    elif _BASE16.fullmatch(spelled):
+    elif SHA256.fullmatch(spelled):
         return spelled
     elif len(spelled) == _NIX32:
         return nix32_decode(spelled).hex()

@@ -29,11 +29,6 @@ class Pieces:
         self._parts = parts
         self._quarantine = quarantine
 
-    @property
-    def missing_parts(self) -> list[int]:
-        """The numbers of the parts that are not at hand."""
-        return [n for n in range(1, len(self._manifest.parts) + 1) if n not in self._parts]
-
     def on_medium(self, group: int) -> bool:
         """Tell whether the part of a group is at hand."""
         return self._manifest.groups[group].part in self._parts
