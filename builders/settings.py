@@ -87,7 +87,8 @@ class SigningSettings:
 
     `identity` is what its signatures stand for. `signers` and `revoked` are in the formats of
     ssh-keygen(1), and both must be there. `threshold` are the different signers that a release
-    must have.
+    must have. `receipts` says by site who may sign what it sends; of a site that is not there it is
+    whoever may sign receipts.
     """
 
     key: Path = Path("keys/signing")
@@ -95,6 +96,7 @@ class SigningSettings:
     signers: Path = Path("allowed_signers")
     revoked: Path = Path("revoked_keys")
     threshold: int = 1
+    receipts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,7 @@ def _signing(root: Path, of: Mapping[str, Any]) -> SigningSettings:
         signers=path("signers", default.signers),
         revoked=path("revoked", default.revoked),
         threshold=of.get("threshold", default.threshold),
+        receipts=MappingProxyType(dict(of.get("receipts", {}))),
     )
 
 

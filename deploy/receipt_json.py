@@ -30,6 +30,7 @@ _RAW = 32 << 20
 """Bytes of JSON."""
 _MOST_PATHS = 100_000
 _MOST_MACHINES = 1_000
+_MOST_NUMBER = 2**53
 
 
 def dump(receipt: Receipt) -> bytes:
@@ -143,7 +144,7 @@ def _receipt(said: Mapping[str, Any]) -> Receipt:
         site=_text(said["site"]),
         store_dir=store_dir,
         created=_count(said["created"]),
-        number=None if number is None else _count(number),
+        number=None if number is None else _number(number),
         roots=tuple((_text(name), infos[_count(at)].path) for name, at in _list(said["roots"])),
         infos=infos,
         machines=tuple(machines),
@@ -221,6 +222,12 @@ def _count(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r:.80} is no count")
     return value
+
+
+def _number(value: object) -> int:
+    if not 0 < _count(value) < _MOST_NUMBER:
+        raise ValueError(f"{value!r:.80} is no bundle's number")
+    return _count(value)
 
 
 def _list(value: object) -> list[Any]:

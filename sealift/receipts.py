@@ -27,10 +27,10 @@ def checked(settings: Settings, file: Path) -> tuple[Receipt, tuple[Signer, ...]
 
     Raises:
         BadReceiptError: it is none.
-        SignatureError: nobody did.
+        SignatureError: nobody did; or not who signs for that site, where the settings say who.
     """
     from deploy.receipt_file import load
-    from deploy.signing import RECEIPT, verify
+    from deploy.signing import RECEIPT, SignatureError, verify
     from sealift.signing import policy
 
     wanted = policy(settings, namespace=RECEIPT)
@@ -40,7 +40,16 @@ def checked(settings: Settings, file: Path) -> tuple[Receipt, tuple[Signer, ...]
     def check(body: bytes, signatures: Sequence[bytes]) -> None:
         signers.extend(verify(body, signatures, wanted))
 
-    return load(file, check), tuple(signers)
+    found = load(file, check)
+    meant = settings.signing.receipts.get(found.site)
+    if meant is not None and meant not in {each.identity for each in signers}:
+        raise SignatureError(
+            f"the receipt says it is of {found.site}, and another site's key signed it",
+            where=str(file),
+            expected=meant,
+            got=", ".join(map(str, signers)),
+        )
+    return found, tuple(signers)
 
 
 def base(settings: Settings, file: Path, site: str) -> Receipt:

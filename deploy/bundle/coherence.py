@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 from deploy.bundle.format import GROUP, must
 from store.manifest import blobs
 
+LARGEST_DOCUMENT = 64 * 1024 * 1024
+"""Bytes of what tells of a release; it is read into memory."""
+LARGEST_TRUST = 1024 * 1024
+"""Bytes of a file with keys, as `deploy.signers` takes it."""
+
 if TYPE_CHECKING:
     from deploy.bundle.manifest import BundleManifest
 
@@ -56,7 +61,10 @@ def _check_paths(manifest: BundleManifest) -> None:
         must(path not in known, f"{path} is carried twice, or is there already")
         must(known.issuperset(listed.references), f"{path} refers to what is not there")
         known.add(path)
-    must(manifest.top in known or manifest.repairs is not None, "the release is not in it")
+    if manifest.repairs is None:
+        must(manifest.top in known, "the release is not in it")
+    else:
+        must(not known, "what replaces groups of a bundle brings no paths, and builds on none")
 
 
 def _check_files(manifest: BundleManifest) -> None:
@@ -72,6 +80,11 @@ def _check_files(manifest: BundleManifest) -> None:
     carried = manifest.blobs.keys() | manifest.patches.keys()
     others = {*manifest.documents.values(), *manifest.trust.values()}
     must(others <= carried | needed.keys(), "a document is not in it")
+    sizes = {each: file.size for each, file in needed.items()}
+    sizes |= {each: blob.size for each, blob in manifest.blobs.items()}
+    sizes |= {each: patch.size for each, patch in manifest.patches.items()}
+    for names, most in ((manifest.documents, LARGEST_DOCUMENT), (manifest.trust, LARGEST_TRUST)):
+        must(all(sizes[each] <= most for each in names.values()), "a document is too large")
     if manifest.repairs is None:
         extra = carried - needed.keys() - others
         must(not extra, "it carries files that no path needs")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "bundles"
+HIGHEST = 2**53 - 1
+"""The last number that a bundle can have."""
 MOST = 1000
 """Bundles of a site that are remembered."""
 _FORMAT = 1
@@ -62,11 +64,12 @@ class Issued:
     ) -> Issue:
         """Return the number of these contents, a new one if they are; that is written down.
 
-        `number` is the one that it shall have, `received` the last one that the site told of:
-        this record may be younger than the site's.
+        `number` is the one that it shall have, `received` the last one that the site told of.
+        That may be above all of this record, if it is younger than the site's; or a lie, so it
+        raises no number: somebody must name one then.
 
         Raises:
-            InputError: that one is too low.
+            InputError: that one is too low, or too high; or it has to be named.
         """
         same = [each for each in self._issues if each.contents == contents]
         found = next((each for each in same if number in {None, each.number}), None)
@@ -74,7 +77,17 @@ class Issued:
         if found is not None and (found.number == self.highest or number is not None):
             return found
         highest = max(self.highest, received)
+        if number is None and received > self.highest:
+            raise InputError(
+                "the site has received a bundle that is not in the record here",
+                where=self._site,
+                expected=f"at most number {self.highest}",
+                got=str(received),
+                hint=f"if the record was lost, or another builder made it: --number {highest + 1}",
+            )
         wanted = highest + 1 if number is None else number
+        if wanted > HIGHEST:
+            raise InputError("no bundle has so high a number", where=self._site, got=str(wanted))
         if wanted <= highest:
             raise InputError(
                 "numbers of bundles only rise",

@@ -32,6 +32,8 @@ from deploy.bundle.format import (
 from store import manifest as lists
 from store.errors import Error
 from store.frames import PATCH_LIMIT, FrameError, compress, decompress
+from store.hashes import SHA256
+from store.names import SITE
 from store.nar import Limits
 from store.path import StorePath
 
@@ -48,8 +50,6 @@ MOST_PATHS: Final = 20_000
 MOST_BLOBS: Final = 200_000
 LIMITS: Final = Limits(entries=100_000)
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _ROOT = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._+-]{0,127}")
 _DOCUMENTS: Final = frozenset({"sbom", "provenance"})
 _TRUST: Final = frozenset({"signers", "revoked"})
@@ -180,18 +180,15 @@ class BundleManifest:
         return {group: tuple(slots) for group, slots in found.items()}
 
 
-def is_site(name: str) -> bool:
-    """Tell whether a site may be called so; files are named after it."""
-    return _SITE.fullmatch(name) is not None
-
-
 def dump(manifest: BundleManifest) -> bytes:
     """Spell a manifest as it is stored: canonical JSON in one zstd frame.
 
     Raises:
         BadBundleError: there is more in it than one bundle may carry.
     """
+    _check_words(manifest)
     text = json.dumps(_to_data(manifest), sort_keys=True, separators=(",", ":")).encode()
+    _check_values(text)
     data = compress(text)
     if len(text) > LARGEST_TEXT or len(data) > LARGEST_MANIFEST:
         raise BadBundleError(
@@ -263,9 +260,25 @@ def _text(data: bytes) -> bytes:
         text = decompress(data, size)
     except FrameError as error:
         raise bad(error.reason) from error
-    if text.count(b",") > MOST_VALUES or text.count(b"[") > MOST_VALUES:
-        raise bad("more values than a bundle can have")
+    _check_values(text)
     return text
+
+
+def _check_values(text: bytes) -> None:
+    must(text.count(b",") <= MOST_VALUES, "more values than a bundle can have")
+    must(text.count(b"[") <= MOST_VALUES, "more values than a bundle can have")
+
+
+def _check_words(manifest: BundleManifest) -> None:
+    """Refuse what no reader would take of what is said in numbers and words, and too much of it."""
+    _count(manifest.number, low=1)
+    _count(manifest.created)
+    _matching(manifest.site, SITE)
+    _matching(manifest.root, _ROOT)
+    for each in (manifest.store, *manifest.release.keys(), *manifest.release.values()):
+        _words(each)
+    must(len(manifest.paths) <= MOST_PATHS, "too many paths")
+    must(len(manifest.blobs) + len(manifest.patches) <= MOST_BLOBS, "too many files")
 
 
 def _manifest(said: Mapping[str, Any], digest: str) -> BundleManifest:
@@ -274,7 +287,7 @@ def _manifest(said: Mapping[str, Any], digest: str) -> BundleManifest:
     must(len(said["blobs"]) + len(said["patches"]) <= MOST_BLOBS, "too many files")
     parts, groups = _groups(said["parts"])
     return BundleManifest(
-        site=_matching(said["site"], _SITE),
+        site=_matching(said["site"], SITE),
         number=_count(said["number"], low=1),
         created=_count(said["created"]),
         store=_words(said["store"]),
@@ -282,7 +295,7 @@ def _manifest(said: Mapping[str, Any], digest: str) -> BundleManifest:
         top=StorePath.parse(said["top"]),
         release={_words(key): _words(value) for key, value in said["release"].items()},
         base=_base(said["base"]),
-        repairs=None if said["repairs"] is None else _matching(said["repairs"], _SHA256),
+        repairs=None if said["repairs"] is None else _matching(said["repairs"], SHA256),
         paths=tuple(lists.from_data(each, LIMITS) for each in said["paths"]),
         parts=parts,
         groups=groups,
@@ -301,7 +314,7 @@ def _groups(said: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[G
         offset = len(MAGIC)
         for size, raw, sha256 in part["groups"]:
             stored, held = _count(size, low=1, high=LARGEST_GROUP), _count(raw, low=1, high=GROUP)
-            groups.append(Group(number, offset, stored, held, _matching(sha256, _SHA256)))
+            groups.append(Group(number, offset, stored, held, _matching(sha256, SHA256)))
             offset += stored
         must(part["size"] == offset, "the groups of a part do not add up to its size")
     return tuple(part["size"] for part in said), tuple(groups)
@@ -312,18 +325,18 @@ def _base(said: Mapping[str, Any] | None) -> Base | None:
         return None
     paths = tuple(StorePath.parse(each) for each in said["paths"])
     must(list(paths) == sorted(set(paths)), "the paths of the base are out of order")
-    return Base(_matching(said["receipt"], _SHA256), paths)
+    return Base(_matching(said["receipt"], SHA256), paths)
 
 
 def _blob(row: Sequence[Any]) -> tuple[str, Blob]:
     sha256, size, group = row
-    return _matching(sha256, _SHA256), Blob(_count(size, low=1), _count(group))
+    return _matching(sha256, SHA256), Blob(_count(size, low=1), _count(group))
 
 
 def _patch(row: Sequence[Any]) -> tuple[str, Patch]:
     sha256, size, group, base = row
-    patch = Patch(_count(size, low=1, high=PATCH_LIMIT), _count(group), _matching(base, _SHA256))
-    return _matching(sha256, _SHA256), patch
+    patch = Patch(_count(size, low=1, high=PATCH_LIMIT), _count(group), _matching(base, SHA256))
+    return _matching(sha256, SHA256), patch
 
 
 def _once(rows: Iterator[tuple[str, Any]]) -> dict[str, Any]:
@@ -337,7 +350,7 @@ def _once(rows: Iterator[tuple[str, Any]]) -> dict[str, Any]:
 
 def _named(said: Mapping[str, Any], names: frozenset[str]) -> dict[str, str]:
     must(names.issuperset(said), "a document of an unknown kind")
-    return {name: _matching(value, _SHA256) for name, value in sorted(said.items())}
+    return {name: _matching(value, SHA256) for name, value in sorted(said.items())}
 
 
 def _count(value: object, *, low: int = 0, high: int = _NUMBER) -> int:

@@ -8,12 +8,12 @@ here. The record lies beside the store, one file for each site.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy.durable import write
 from store.errors import Error, IntegrityError
+from store.names import is_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,6 @@ MOST = 1000
 """Arrivals that are remembered, besides that of the highest number."""
 
 _FORMAT = 1
-_SITE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 
 class RefusedBundleError(Error):
@@ -133,6 +132,17 @@ class Numbers:
         return Numbers(self.site, (*highest[-1:], *kept))
 
 
+def check_site(var_dir: Path, site: str | None, theirs: str) -> None:
+    """See that what has no number of its own is for this site; `site` is its name, if it has one.
+
+    Raises:
+        RefusedBundleError: it is for another one.
+    """
+    ours = site or only_site(var_dir) or theirs
+    if ours != theirs:
+        raise _foreign(ours, theirs)
+
+
 def load(var_dir: Path, site: str) -> Numbers:
     """Read what a site has received; nothing, if nothing was written down.
 
@@ -176,9 +186,19 @@ def newest(var_dir: Path) -> Arrival | None:
 
 
 def only_site(var_dir: Path) -> str | None:
-    """Return the site whose bundles were received here, if it is one and no other."""
-    found = [file.stem for file in (var_dir / FOLDER).glob("*.json")]
-    return found[0] if len(found) == 1 else None
+    """Return the site whose bundles were received here; None if none were.
+
+    Raises:
+        RefusedBundleError: they were of several, so nothing says which of them this is.
+    """
+    found = sorted(file.stem for file in (var_dir / FOLDER).glob("*.json"))
+    if len(found) > 1:
+        raise RefusedBundleError(
+            "bundles of several sites were received here, and this one has no name",
+            got=", ".join(found),
+            hint="say in sealift.yaml which it is: `site: NAME`",
+        )
+    return found[0] if found else None
 
 
 def place(var_dir: Path, site: str) -> Path:
@@ -187,7 +207,7 @@ def place(var_dir: Path, site: str) -> Path:
     Raises:
         ForeignBundleError: the name cannot be a site's.
     """
-    if not _SITE.fullmatch(site):
+    if not is_site(site):
         raise ForeignBundleError("this cannot be the name of a site", got=repr(site))
     return var_dir / FOLDER / f"{site}.json"
 

@@ -105,6 +105,11 @@ class Part:
         """Bytes of the file."""
         return self._footer.size
 
+    def is_still(self, descriptor: int) -> bool:
+        """Tell whether an open file is the one that was read, not another that took its place."""
+        ours, other = os.fstat(self._descriptor), os.fstat(descriptor)
+        return (ours.st_dev, ours.st_ino) == (other.st_dev, other.st_ino)
+
     def manifest_bytes(self) -> bytes:
         """Return the manifest as it is stored, which is what was signed.
 

@@ -59,6 +59,7 @@ def receive(
     Exits with 4 if parts are still to come.
     """
     from deploy.bundle.delivery import opened
+    from deploy.bundle.numbers import check_site
     from deploy.bundle.receive import alone
     from sealift import medium
     from sealift.bundle_view import Checked
@@ -74,6 +75,8 @@ def receive(
             if as_json:
                 _introduce(delivery, checked)
             _consent(admission, yes=yes)
+        for each in () if allow_older else repairs:
+            check_site(settings.store_dir.parent / "var", settings.site, each.manifest.site)
         with location.open() as site, alone(site.store):
             for each in repairs:
                 _take(site, each, as_json=as_json)

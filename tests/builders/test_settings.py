@@ -98,7 +98,7 @@ connect_timeout: 4
 keep: 7
 site: hpc1
 signing: {key: /etc/keys/mine, identity: release@builder, signers: trust/signers,
-          revoked: trust/revoked, threshold: 2}
+          revoked: trust/revoked, threshold: 2, receipts: {hpc2: transfer@hpc2}}
 """,
     )
     assert found.store_dir == Path("/opt/sealift/store")
@@ -135,6 +135,7 @@ signing: {key: /etc/keys/mine, identity: release@builder, signers: trust/signers
         signers=tmp_path / "trust" / "signers",
         revoked=tmp_path / "trust" / "revoked",
         threshold=2,
+        receipts={"hpc2": "transfer@hpc2"},
     )
 
 
@@ -240,6 +241,7 @@ WRONG = {
     "parallel": ("parallel: 0\n", "1:11", "out of range", None),
     "site": ("site: HPC 1\n", "1:7", "no name of site", None),
     "identity": ("signing: {identity: 'a*'}\n", "1:21", "no name of identity", None),
+    "receipts": ("signing: {receipts: {a: '*'}}\n", "1:25", "no name of identity", None),
     "threshold": ("signing: {threshold: 0}\n", "1:22", "out of range", None),
     "signing": ("signing: {keys: x}\n", "1:11", "unknown key", "did you mean 'key'?"),
     "shared cache without keys": (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.bundle.issued import FOLDER, Issue, IssuedError, contents, opened
+from deploy.bundle.issued import FOLDER, HIGHEST, Issue, IssuedError, contents, opened
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,25 @@ def test_a_number_may_only_rise(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="only rise"):
             issue(tmp_path, contents("three"), number=low)
     assert issue(tmp_path, contents("three")).number == 9
+
+
+def test_what_a_site_tells_of_raises_no_number_by_itself(tmp_path: Path) -> None:
+    """It may be a lie, and numbers never fall."""
+    issue(tmp_path, ONE)
+    with opened(tmp_path, "hpc1") as numbers:
+        with pytest.raises(InputError, match="not in the record") as caught:
+            numbers.issue("top", TWO, number=None, now=1, received=9)
+        assert "--number 10" in str(caught.value.hint)
+        with pytest.raises(InputError, match="only rise"):
+            numbers.issue("top", TWO, number=9, now=1, received=9)
+        assert numbers.issue("top", TWO, number=10, now=1, received=9).number == 10
+        assert numbers.issue("top", ONE, number=None, now=1, received=10).number == 11
+
+
+def test_a_number_that_no_reader_takes_is_not_given(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="so high a number"):
+        issue(tmp_path, ONE, number=HIGHEST + 1)
+    assert issue(tmp_path, ONE, number=HIGHEST).number == HIGHEST
 
 
 def test_sites_count_for_themselves(tmp_path: Path) -> None:

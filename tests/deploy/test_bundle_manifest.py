@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
 
+from deploy.bundle import coherence
 from deploy.bundle.format import LARGEST_GROUP, BadBundleError
 from deploy.bundle.manifest import (
     LARGEST_TEXT,
     LIMITS,
     MOST_BLOBS,
+    MOST_PATHS,
     MOST_VALUES,
     BundleManifest,
     dump,
@@ -36,6 +39,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> BundleManifest:
     place: Path = tmp_path_factory.mktemp("site").resolve()
     with LocalStore.open(place / "store") as store:
         return bundles.written(store, bundles.release(store), place / "bundle").manifest
+
+
+def str_of(change: Any) -> str:
+    return str(next(iter(change)))
 
 
 def said(manifest: BundleManifest) -> Any:
@@ -175,6 +182,7 @@ HOSTILE: dict[str, Callable[[Any], None]] = {
     "paths before what they refer to": _reversed,
     "a path twice": _path_twice,
     "a name that leads out": _out,
+    "replacements with paths": _set(repairs=OTHER),
     "a file in two ways": _patched(),
     "a patch without a group": _patched(group=0),
     "a patch that is too large": _patched(size=4 * bundles.MEBIBYTE),
@@ -211,6 +219,38 @@ def test_what_contradicts_itself_is_refused(
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(BadBundleError):
         parse(data)
+
+
+def test_what_is_read_into_memory_is_small(made: BundleManifest, monkeypatch: Any) -> None:
+    (sbom,) = [each for each, blob in made.blobs.items() if blob.size == 9 * bundles.MEBIBYTE]
+    data = said(made)
+    data["documents"] = {"sbom": sbom}
+    assert parse(packed(data)).documents == {"sbom": sbom}
+    monkeypatch.setattr(coherence, "LARGEST_DOCUMENT", bundles.MEBIBYTE)
+    with pytest.raises(BadBundleError, match="too large"):
+        parse(packed(data))
+    data["trust"] = {"signers": data["documents"].pop("sbom")}
+    with pytest.raises(BadBundleError, match="too large"):
+        parse(packed(data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": 2**53 + 1},
+        {"number": 0},
+        {"created": -1},
+        {"site": "../x"},
+        {"root": ""},
+        {"release": {"name": "\n"}},
+        {"paths": (None,) * (MOST_PATHS + 1)},
+        {"blobs": dict.fromkeys(range(MOST_BLOBS + 1))},
+    ],
+    ids=str_of,
+)
+def test_nothing_is_written_that_is_not_read(made: BundleManifest, change: Any) -> None:
+    with pytest.raises(BadBundleError):
+        dump(replace(made, **change))
 
 
 def test_entries_are_counted(made: BundleManifest) -> None:

@@ -84,7 +84,18 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert numbers.newest(tmp_path) == arrival(2, B, "older")
     assert numbers.only_site(tmp_path) == "hpc1"
     numbers.save(tmp_path, Numbers("hpc2"))
-    assert numbers.only_site(tmp_path) is None
+    with pytest.raises(numbers.RefusedBundleError, match="several sites"):
+        numbers.only_site(tmp_path)
+
+
+def test_what_has_no_number_is_for_this_site_too(tmp_path: Path) -> None:
+    numbers.check_site(tmp_path, "hpc1", "hpc1")
+    numbers.check_site(tmp_path, None, "hpc2")
+    with pytest.raises(ForeignBundleError):
+        numbers.check_site(tmp_path, "hpc1", "hpc2")
+    numbers.save(tmp_path, Numbers("hpc1"))
+    with pytest.raises(ForeignBundleError):
+        numbers.check_site(tmp_path, None, "hpc2")
 
 
 def test_the_same_again_is_not_written_down_twice() -> None:

@@ -165,6 +165,17 @@ def test_the_builder_takes_no_other_key(site: Folder) -> None:
         read(site)
 
 
+def test_a_key_signs_for_its_own_site(site: Folder) -> None:
+    """Where the settings say whose that is."""
+    assert site.run("receipt", "-o", "hpc1.receipt").returncode == 0
+    settings = site.root / "sealift.yaml"
+    settings.write_text(SITE + "signing: {receipts: {hpc1: transfer@hpc1, hpc2: other@hpc2}}\n")
+    assert read(site).site == "hpc1"
+    settings.write_text(SITE + "signing: {receipts: {hpc1: other@hpc1}}\n")
+    with pytest.raises(SignatureError, match="another site's key"):
+        read(site)
+
+
 def test_a_receipt_that_was_cut_off_is_to_be_copied_again(site: Folder) -> None:
     assert site.run("receipt", "-o", "hpc1.receipt").returncode == 0
     file = site.root / "hpc1.receipt"
