@@ -33,6 +33,8 @@ LARGE: Final = WINDOW
 class HungryError(FrameError):
     """Bytes whose decoder would keep more of them in memory than it may."""
 
+    slug = "frame-needs-memory"
+
 
 class Unpacked:
     """The decompressed bytes of a stream, by a decoder that keeps up to `memory` bytes of them.
