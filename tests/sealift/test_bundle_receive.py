@@ -134,6 +134,24 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
         run(gap.site, "store", "verify")
 
 
+def test_replacements_are_for_this_site(gap: Gap) -> None:
+    """Whatever the key that signed them: nothing is taken in of those for another."""
+    file = crossing(gap)
+    data = bytearray(file.read_bytes())
+    data[60] ^= 1
+    file.write_bytes(data)
+    asked, mended = gap.root / "list", gap.root / "mended"
+    with gap.turn(gap.site):
+        run(gap.site, "repair-request", str(file), "-o", str(asked))
+    with gap.turn(gap.builder):
+        run(gap.builder, "bundle", "--repair", str(asked), "-o", str(mended))
+    settings = gap.site.root / "sealift.yaml"
+    settings.write_text(settings.read_text().replace("hpc1", "hpc2"))
+    with gap.turn(gap.site):
+        run(gap.site, "receive", str(mended), status=6)
+        assert not (gap.root / "made" / "store" / ".links").exists()
+
+
 def test_what_is_in_order_needs_no_list(gap: Gap) -> None:
     file = crossing(gap)
     with gap.turn(gap.site):
