@@ -125,4 +125,10 @@ class TransferHost:
 
     @property
     def _environment(self) -> Mapping[str, str]:
-        return {**os.environ, "PYTHONPATH": str(self.builder.root)}
+        # Named, as here the bundles may lie on the site's own file system.
+        settings = str(self.root / "site" / "sealift.yaml")
+        return {
+            **os.environ,
+            "PYTHONPATH": str(self.builder.root),
+            "SEALIFT_CONFIG": settings,
+        }
