@@ -146,8 +146,9 @@ def prove(
         team = _Team(pool, watches)
         try:
             may = team.each(allowed)
-            team.each(lambda watch: watch.begin(may[watch.name]))
+            # One that is slow to begin must not let those lapse that have begun.
             with _renewing(watches):
+                team.each(lambda watch: watch.begin(may[watch.name]))
                 control, before = _control(team)
                 results = tuple(_made(team, steps, act, before))
             who = _who(team, results, services())

@@ -169,11 +169,13 @@ class Watch:
         self.unseen = (*self.unseen, *({what} - {*self.unseen}))
 
     def renew(self) -> None:
-        """Let the rules bind for `LAPSE` seconds from now, if they still bind.
+        """Let the rules bind for `LAPSE` seconds from now, if they are this watch's and still bind.
 
         Raises:
             WatchError: they do not.
         """
+        if not self._ours:
+            return
         said = arming(LAPSE, self._framed)
         # No longer than to the next one: one that hangs must not make the rest come too late.
         self._must(self._load(said, timeout=LAPSE / RENEWALS), "watched")

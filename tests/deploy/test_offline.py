@@ -57,6 +57,8 @@ class FakeMachine:
     loose: str = "0"
     hangs: threading.Event | None = None
     """Until when a renewal is not answered."""
+    waits: threading.Event | None = None
+    """What it waits for before it begins."""
     renewed: threading.Event = field(default_factory=threading.Event)
     armed: bool = False
     laid: str = ""
@@ -98,6 +100,8 @@ class FakeMachine:
         del timeout, root
         if text in NAMES:
             self.said.append(NAMES[text])
+        if text == BEGIN and self.waits is not None:
+            assert self.waits.wait(10)
         if text == END:
             self.armed = False
         if text == TRY and args[0] not in self.deaf:
@@ -285,6 +289,7 @@ def test_a_proof_of_somebody_else_is_left_alone() -> None:
     with pytest.raises(WatchError, match="head2 is watched already"):
         proved([free, taken], lambda _: 0, DEPLOY)
     assert taken.armed
+    assert not taken.renewed.is_set()
     assert taken.said == ["find"]
     assert not free.armed
 
@@ -307,6 +312,13 @@ def test_what_may_be_reached_is_said_by_address_network_or_name() -> None:
     assert ipaddress.ip_network("127.0.0.1/32") in found
     with pytest.raises(InputError, match=r"nobody\.invalid has no address"):
         networks(["nobody.invalid"])
+
+
+def test_who_has_begun_is_renewed_while_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "LAPSE", 0.06)
+    well = FakeMachine("head2")
+    slow = FakeMachine("head1", waits=well.renewed)
+    assert proved([slow, well], lambda _: 0, DEPLOY).offline
 
 
 @pytest.mark.parametrize("word", ["0.0.0.0/0", "::/0", "8.0.0.0/8", "2000::/3", "0.0.0.0/1"])

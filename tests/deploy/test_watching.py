@@ -239,6 +239,7 @@ found["left"] = [tables(), mounts()]
 def test_who_asks_from_elsewhere_is_answered_even_by_a_connection_that_is_older() -> None:
     found = watched("""
 server = socket.create_server(("10.9.8.1", 800))
+server.settimeout(5)
 away = neighbour('''
 def ask():
     c = socket.create_connection(("10.9.8.1", 800))
