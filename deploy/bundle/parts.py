@@ -1,8 +1,9 @@
 """The files that a bundle is written to: parts of no more than so many bytes, each with an end.
 
-They are written beside where they belong, synced, and get their names together at the end, so
-what is interrupted leaves nothing that looks like a bundle. What stands in the groups, and what
-the manifest says, is for `deploy.bundle.write`.
+They are written without names, or where the file system has no such files beside where they
+belong; synced; and get their names together at the end. So what is interrupted leaves nothing that
+looks like a bundle, and what is killed leaves at most what the next writer sweeps up. What stands
+in the groups, and what the manifest says, is for `deploy.bundle.write`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _STEP = 64 * 1024 * 1024
 _RANDOM = 8
 """Bytes that tell one writer's files from another's."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_ROOM = "write it where there is room for all of it, and copy it to media from there"
+_UNNAMED = 64
+"""Parts that are kept open, so that they need no name; what comes after them has one."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -50,6 +54,8 @@ class Parts:
         self._guard = -1
         self._stem = f"{_prefix(out)}{os.urandom(_RANDOM).hex()}."
         self._spares: list[Path] = []
+        self._unnamed: dict[int, int] = {}
+        """Descriptors of parts that have no names, by number."""
         self._left = _STEP
         self._syncs: list[Future[None]] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sync")
@@ -71,7 +77,8 @@ class Parts:
         for spare in self._spares:
             with suppress(OSError):
                 spare.unlink(missing_ok=True)
-        for descriptor in (self._descriptor, self._guard):
+        self._leave()
+        for descriptor in (*self._unnamed.values(), self._guard):
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -93,8 +100,7 @@ class Parts:
     def finish(self, manifest: bytes, signatures: bytes) -> tuple[Path, ...]:
         """Write what stands behind the groups, and give the parts their names."""
         with _medium(self._out):
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._leave()
             for number, end in enumerate(self._ends, 1):
                 footer = Footer(
                     part=number,
@@ -104,24 +110,34 @@ class Parts:
                     signatures_size=len(signatures),
                     manifest_sha256=hashlib.sha256(manifest).digest(),
                 )
-                self._end(self._spares[number - 1], manifest + signatures + bytes(footer))
+                self._end(number, manifest + signatures + bytes(footer))
             for sync in self._syncs:
                 sync.result()
             return self._name()
 
     def _begin(self) -> None:
-        spare = self._out.with_name(f"{self._stem}{len(self._spares) + 1}")
+        number = len(self._spares) + 1
+        spare = self._out.with_name(f"{self._stem}{number}")
         self._spares.append(spare)
-        self._descriptor = os.open(spare, _CREATE, 0o644)
+        if number == 1 or 1 in self._unnamed:
+            unnamed = _unnamed(spare) if number <= _UNNAMED else None
+            if unnamed is not None:
+                self._unnamed[number] = unnamed
+        self._descriptor = self._unnamed.get(number) or os.open(spare, _CREATE, 0o644)
         self._ends.append(len(MAGIC))
         self._write(MAGIC)
 
     def _next(self) -> None:
         if len(self._ends) == MOST_PARTS:
             raise InputError("a bundle has no more than 9999 parts", hint="larger parts: --split")
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._leave()
         self._begin()
+
+    def _leave(self) -> None:
+        """Let go of the part that was written last; one without a name would be gone."""
+        if self._descriptor >= 0 and self._descriptor not in self._unnamed.values():
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     def _write(self, data: bytes) -> None:
         """Append to the part; now and then the medium is asked to take it, in another thread."""
@@ -132,16 +148,21 @@ class Parts:
             self._left = _STEP
             self._syncs.append(self._pool.submit(_sync, os.dup(self._descriptor)))
 
-    def _end(self, spare: Path, data: bytes) -> None:
-        descriptor = os.open(spare, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    def _end(self, number: int, data: bytes) -> None:
+        spare, descriptor = self._spares[number - 1], self._unnamed.get(number)
+        if descriptor is None:
+            descriptor = os.open(spare, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)
             self.size += len(data)
+            if self._split is not None and os.fstat(descriptor).st_size >= self._split:
+                raise IntegrityError("a part became larger than it may", where=str(spare))
+            if number in self._unnamed:
+                _link(descriptor, spare)
         finally:
-            os.close(descriptor)
-        if self._split is not None and spare.stat().st_size >= self._split:
-            raise IntegrityError("a part became larger than it may", where=str(spare))
+            if number not in self._unnamed:
+                os.close(descriptor)
 
     def _name(self) -> tuple[Path, ...]:
         files = [self._out]
@@ -202,6 +223,9 @@ def check_free(out: Path, *, numbered: bool, force: bool) -> None:
             raise InputError("there is no such folder", where=str(out.parent))
         there = _numbered(out) if numbered else [out] if os.path.lexists(out) else []
         free = not there or (force and there[0].is_file())
+    if out.is_dir() and not numbered:
+        hint = f"name a file in it: {out / 'site.bundle'}"
+        raise InputError("this is a folder", where=str(out), hint=hint)
     if not free:
         raise InputError(
             "something lies there already", where=str(there[0]), hint="another name, or --force"
@@ -240,6 +264,37 @@ def _is_locked(file: Path) -> bool:
         os.close(descriptor)
 
 
+def _unnamed(spare: Path) -> int | None:
+    """Open a file without a name, which goes with whoever writes it; None if there are none here.
+
+    One that is empty is given the name that this one will have, and loses it again, to see that it
+    can be done: FAT and network file systems have no such files, and it takes /proc.
+    """
+    flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(spare.parent, flags, 0o644)
+        try:
+            _link(descriptor, spare)
+        finally:
+            os.close(descriptor)
+        spare.unlink()
+        return os.open(spare.parent, flags, 0o644)
+    except OSError as fault:
+        if fault.errno in _FULL:
+            raise
+        return None
+
+
+def _link(descriptor: int, file: Path) -> None:
+    """Give a file without a name one (open(2), O_TMPFILE)."""
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a folder's descriptor, as only then it is linkat(2), which follows the link.
+        os.link(f"/proc/self/fd/{descriptor}", file.name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
 def _sync(descriptor: int) -> None:
     try:
         os.fdatasync(descriptor)
@@ -259,7 +314,7 @@ def _medium(out: Path) -> Iterator[None]:
         yield
     except OSError as fault:
         if fault.errno in _FULL:
-            hint = "larger media, or parts for several: --split 4GiB"
+            hint = f"{_ROOM}; parts for several: --split SIZE"
             raise DiskFullError("the medium is full", where=str(out), hint=hint) from fault
         large = fault.errno == errno.EFBIG
         raise MediumError(

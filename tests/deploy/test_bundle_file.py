@@ -493,10 +493,13 @@ import sys, time
 from pathlib import Path
 from store.local import LocalStore
 from tests.deploy import bundles
+from deploy.bundle import parts
 from deploy.bundle.write import write
 def sign(_):
     print("written", flush=True)
     time.sleep(600)
+if "named" in sys.argv:
+    parts._unnamed = lambda _: None
 with LocalStore.open(Path(sys.argv[1])) as store:
     top = store.parse(sys.argv[2])
     content = bundles.whole(store, top)
@@ -504,20 +507,47 @@ with LocalStore.open(Path(sys.argv[1])) as store:
 """
 
 
+@contextmanager
+def stuck(store: LocalStore, top: StorePath, medium: Path, *words: str) -> Iterator[None]:
+    """Have another process write all but the end of a bundle, and kill it behind the block."""
+    argv = [sys.executable, "-c", _STUCK, str(store.store_dir), str(top), str(medium / "b")]
+    with subprocess.Popen([*argv, *words], stdout=subprocess.PIPE) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"written\n"
+            yield
+        finally:
+            writer.kill()
+
+
+def test_a_killed_writer_leaves_nothing_where_files_need_no_names(
+    store: LocalStore, top: StorePath, medium: Path
+) -> None:
+    try:
+        os.close(os.open(medium, os.O_TMPFILE | os.O_WRONLY))
+    except OSError as fault:
+        pytest.skip(f"files have names here from the first: {fault}")
+    with stuck(store, top, medium):
+        assert list(medium.iterdir()) == []
+    assert list(medium.iterdir()) == []
+
+
+def test_a_bundle_is_no_folder(store: LocalStore, top: StorePath, medium: Path) -> None:
+    with pytest.raises(InputError, match="a folder") as caught:
+        write(store, whole(store, top), medium, label=label(top), sign=sign, force=True)
+    assert str(medium / "site.bundle") in str(caught.value.hint)
+
+
 def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
     store: LocalStore, top: StorePath, medium: Path
 ) -> None:
     other = medium / f".c.{'0' * 16}.1"
     other.touch()
-    argv = [sys.executable, "-c", _STUCK, str(store.store_dir), str(top), str(medium / "b")]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"written\n"
+    with stuck(store, top, medium, "named"):
         theirs = {each for each in medium.iterdir() if each.name.startswith(".b.")}
-        assert theirs
         written(store, top, medium / "b", split=SPLIT)
+        assert theirs
         assert theirs < set(medium.iterdir())
-        writer.kill()
     written(store, top, medium / "b", split=SPLIT)
     assert set(medium.iterdir()) == {other, medium / "b.001"}
 
