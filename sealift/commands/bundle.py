@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from contextlib import contextmanager
@@ -220,7 +221,7 @@ def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
         record = {
             "site": manifest.site,
             "number": manifest.number,
-            "created": manifest.created,
+            "created": dt.datetime.fromtimestamp(manifest.created, dt.UTC).isoformat(),
             "top": str(manifest.top),
             "digest": manifest.digest,
             "base": base and base.receipt,
@@ -239,5 +240,7 @@ def _show(written: Written, beside: Path | None, *, as_json: bool) -> None:
     held = f"{counted(len(manifest.paths), 'path')}, {files}"
     size = f"{amount(written.raw)} as {amount(written.size)}"
     say(f"{kind} {manifest.number} for {manifest.site}: {held}, {size}", err=True)
+    if base is not None and not manifest.paths:
+        say("nothing is new there: it says which release to take, and whose keys count", err=True)
     for file in (*written.files, *([beside] if beside else [])):
         click.echo(file)

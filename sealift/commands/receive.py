@@ -78,6 +78,8 @@ def receive(
         for each in () if allow_older else repairs:
             check_site(settings.store_dir.parent / "var", settings.site, each.manifest.site)
         with location.open() as site, alone(site.store):
+            if bundle is None and _is_needless(site, repairs[0].manifest, as_json=as_json):
+                return
             for each in repairs:
                 _take(site, each, as_json=as_json)
             if bundle is None or admission is None:
@@ -168,6 +170,21 @@ def _complete(site: Site, bundle: Bundle, admission: Admission, received: Receiv
     )
 
 
+def _is_needless(site: Site, manifest: BundleManifest, *, as_json: bool) -> bool:
+    """Tell whether the bundle that these replacements are for was received already; say so."""
+    from deploy.bundle.numbers import load, only_site
+
+    var_dir = site.store.var_dir
+    ours = site.settings.site or only_site(var_dir) or manifest.site
+    there = manifest.repairs in {each.digest for each in load(var_dir, ours).arrivals}
+    if there and as_json:
+        said = {"event": "needless", "site": manifest.site, "number": manifest.number}
+        click.echo(json.dumps(said | {"repairs": manifest.repairs}))
+    elif there:
+        say(f"bundle {manifest.number} was received already: there is nothing to replace", err=True)
+    return there
+
+
 def _just_repairs(manifest: BundleManifest) -> Exception:
     from deploy.bundle.format import PartMissingError
 
@@ -204,10 +221,15 @@ def _tell(
         return
     if admission.allowed:
         say(f"let through although it is {' and '.join(admission.allowed)}", err=True)
+    if not manifest.paths:
+        say("it brings no paths", err=True)
+        return
     if not received.paths:
         say(f"nothing new: {counted(len(manifest.paths), 'path')} here already", err=True)
         return
     files = f"{amount(received.size)} in {counted(received.files, 'file')}"
+    if not received.files:
+        files = "all of whose files were here"
     what = f"{counted(len(received.paths), 'path')}, {files}"
     say(f"{what}, in {received.seconds:.1f} s; sealift deploy puts it on heads", err=True)
 

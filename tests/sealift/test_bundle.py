@@ -79,6 +79,7 @@ def test_a_bundle_says_what_it_is(site: Folder) -> None:
     assert (made["site"], made["number"], made["parts"]) == ("hpc1", 1, ["b"])
     done = site.run(*INSPECT, "b", "--json", "--paths")
     said = json.loads(done.stdout)
+    assert said["created"] == made["created"]
     assert said["digest"] == made["digest"] == digest(site.root / "b")
     assert [each["identity"] for each in said["signers"]] == ["release@builder"]
     assert [each["path"][33:] for each in said["paths"]] == ["library", "release"]
@@ -257,6 +258,7 @@ def test_a_release_that_was_not_built_is_refused(site: Folder) -> None:
 def test_a_delta_holds_what_the_site_lacks(site: Folder) -> None:
     receipt = site.root / "r"
     assert site.run("receipt", "-o", "r", "--no-heads").returncode == 0, "a receipt of this store"
+    assert "nothing is new there" in site.run("bundle", "-o", "n", "--since", "r").stderr
     release(site, b"two")
     made = bundle(site, "-o", "d", "--since", str(receipt))
     assert (made["paths"], made["files"], made["patches"]) == (1, 2, 1)

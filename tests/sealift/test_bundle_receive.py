@@ -132,6 +132,8 @@ def test_damage_is_listed_mended_and_received(gap: Gap) -> None:
     assert received(gap, file)["paths"] == 2
     with gap.turn(gap.site):
         run(gap.site, "store", "verify")
+    assert "bundle 1 was received already" in gap.receive(mended)
+    assert received(gap, mended)["event"] == "needless"
 
 
 def test_replacements_are_for_this_site(gap: Gap) -> None:
