@@ -1,7 +1,8 @@
 """Settings for what came on a medium: never any that may have come on it as well.
 
 Settings are found by walking up from the working directory. Were that a stick, whoever wrote it
-would say whom to trust.
+would say whom to trust. A medium is any file system but the root's: what lies on the machine's own
+disk somebody put there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TrustOnMediumError(InputError):
-    """Settings, or a file that says who may sign, which lie where the bundle lies."""
+    """Settings, or a file that says who may sign, which lie on the bundle's medium."""
 
     slug = "trust-on-medium"
 
@@ -29,7 +30,7 @@ def settings(location: Location, files: Sequence[Path]) -> Settings:
     """Load the settings by which bundles are judged; those that somebody named are taken as such.
 
     Raises:
-        TrustOnMediumError: nobody named them, and they lie with one of the bundles.
+        TrustOnMediumError: nobody named them, and they lie on the medium of one of the bundles.
         Error: as `Location.settings`.
     """
     found = location.settings()
@@ -46,11 +47,11 @@ def _check(bundle: Path, judges: Iterable[Path]) -> None:
     mounts = {each.stat().st_dev for each in folders if each.exists()} - {Path("/").stat().st_dev}
     for judge in judges:
         places = {Path(os.path.realpath(judge)).parent, Path(os.path.realpath(judge.parent))}
-        if places & folders or any(each.stat().st_dev in mounts for each in places):
+        if any(each.stat().st_dev in mounts for each in places):
             raise TrustOnMediumError(
-                f"what says whom to trust lies with the bundle: {judge}",
+                f"what says whom to trust lies on the medium of the bundle: {judge}",
                 where=str(bundle),
                 expected="settings and signers of the site's own, apart from what came",
-                hint="run it in the site's folder, or bring the bundle to another; if they are the "
-                "site's own all the same: sealift --config sealift.yaml …",
+                hint="run it in the site's folder; if they are the site's own all the same: "
+                "sealift --config sealift.yaml …",
             )

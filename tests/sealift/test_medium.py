@@ -26,6 +26,17 @@ def gap(tmp_path: Path) -> Gap:
     return laid(tmp_path.resolve())
 
 
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder on another mount than the root's."""
+    if not SHARED.is_dir() or SHARED.stat().st_dev == Path("/").stat().st_dev:
+        pytest.skip("this needs a second file system")
+    folder = SHARED / f"sealift-{os.getpid()}-{tmp_path.name}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
 def hostile(gap: Gap, stick: Path) -> Path:
     """Write a stick: a bundle by a key that only the stick itself knows, for the site's store."""
     keygen(stick / "key")
@@ -38,23 +49,19 @@ def hostile(gap: Gap, stick: Path) -> Path:
 
 
 @pytest.mark.parametrize("word", ["receive", "verify", "inspect", "repair-request"])
-def test_trust_that_lies_with_the_bundle_is_refused(gap: Gap, word: str) -> None:
-    stick = gap.root / "stick"
-    stick.mkdir()
-    hostile(gap, stick)
+def test_trust_that_lies_with_the_bundle_is_refused(gap: Gap, mounted: Path, word: str) -> None:
+    hostile(gap, mounted)
     more = ("-o", "x.request") if word == "repair-request" else ()
     with gap.turn(gap.site):
-        said = run(Folder(stick), word, "site.bundle", *more, status=2)
+        said = run(Folder(mounted), word, "site.bundle", *more, status=2)
         assert "[trust-on-medium]" in said
         assert not (gap.root / "made" / "var" / "received").exists()
 
 
-def test_links_do_not_hide_where_it_lies(gap: Gap) -> None:
-    stick = gap.root / "stick"
-    stick.mkdir()
-    bundle = hostile(gap, stick)
+def test_links_do_not_hide_where_it_lies(gap: Gap, mounted: Path) -> None:
+    bundle = hostile(gap, mounted)
     (gap.site.root / TRUST[0]).unlink()
-    (gap.site.root / TRUST[0]).symlink_to(stick / TRUST[0])
+    (gap.site.root / TRUST[0]).symlink_to(mounted / TRUST[0])
     with gap.turn(gap.site):
         here = Folder(gap.site.root)
         assert "trust-on-medium" in run(here, "receive", str(bundle), status=2)
@@ -63,18 +70,7 @@ def test_links_do_not_hide_where_it_lies(gap: Gap) -> None:
     shutil.move(bundle, away)
     bundle.symlink_to(away / bundle.name)
     with gap.turn(gap.site):
-        assert "trust-on-medium" in run(Folder(stick), "receive", str(bundle), status=2)
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on another mount than the root's."""
-    if not SHARED.is_dir() or SHARED.stat().st_dev == Path("/").stat().st_dev:
-        pytest.skip("this needs a second file system")
-    folder = SHARED / f"sealift-{os.getpid()}-{tmp_path.name}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+        assert "trust-on-medium" in run(Folder(mounted), "receive", str(bundle), status=2)
 
 
 def test_settings_elsewhere_on_the_medium_are_refused(gap: Gap, mounted: Path) -> None:
@@ -86,14 +82,18 @@ def test_settings_elsewhere_on_the_medium_are_refused(gap: Gap, mounted: Path) -
         assert "trust-on-medium" in run(below, "receive", "site.bundle", status=2)
 
 
-def test_settings_that_are_named_count(gap: Gap) -> None:
+def test_a_bundle_in_the_sites_own_folder_is_judged_there(gap: Gap) -> None:
+    shutil.copy(gap.bundle(1), gap.site.root / "site.bundle")
+    with gap.turn(gap.site):
+        assert gap.site.run("verify", "site.bundle").returncode == 0
+
+
+def test_settings_that_are_named_count(gap: Gap, mounted: Path) -> None:
     """Also where they lie with the bundle; and it is told who decided."""
-    stick = gap.root / "stick"
-    stick.mkdir()
-    hostile(gap, stick)
+    hostile(gap, mounted)
     with gap.turn(gap.site):
         words = ("--config", "sealift.yaml", "receive", "site.bundle", "--yes")
-        said = run(Folder(stick), *words)
-        assert f"who may sign is said by {stick / TRUST[0]}" in said
-        done = gap.site.run("receive", "--json", str(stick / "site.bundle"))
+        said = run(Folder(mounted), *words)
+        assert f"who may sign is said by {mounted / TRUST[0]}" in said
+        done = gap.site.run("receive", "--json", str(mounted / "site.bundle"))
         assert "is not in" in json.loads(done.stdout)["got"]
