@@ -606,7 +606,7 @@ def test_a_medium_that_is_pulled_out_is_told_of_and_put_back_is_read_to_the_end(
             with failure as caught, alone(store):
                 receive(store, delivery.bundle, lambda _: None)
             assert caught.value.where == str(file)
-            assert "run the command again" in str(caught.value.hint)
+            assert "run it again" in str(caught.value.hint)
         assert untouched(store)
         kept = shared(store)
         stick.unmount()
