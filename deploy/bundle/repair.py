@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from deploy.bundle.records import FOLDER
 from deploy.bundle.write import Label
 from store.amounts import counted
 from store.errors import InputError
+from store.hashes import SHA256
 from store.manifest import File
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ LARGEST = 2 * 1024 * 1024
 MOST = 25_000
 """Files of a list, or rather its commas and brackets: each costs the reader memory."""
 _FORMAT = 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMED = 8
 _KEYS = 8
 """Commas and brackets of a list besides those of its files."""
@@ -146,7 +145,7 @@ def _parse(data: dict[str, Any]) -> Request:
 
 
 def _is_hash(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+    return isinstance(value, str) and SHA256.fullmatch(value) is not None
 
 
 def _is_count(value: object) -> bool:
