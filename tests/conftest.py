@@ -17,6 +17,7 @@ _LONGEST_FIRST = (
     "tests/deploy/test_systemd_head.py",
     "tests/e2e/test_heads.py",
     "tests/e2e/test_heads_secrets.py",
+    "tests/e2e/test_gap.py",
     "tests/e2e/",
 )
 """Starts of names of tests that share what a session makes, or that take long.

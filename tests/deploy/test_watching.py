@@ -33,13 +33,22 @@ ip route add default via 10.9.8.254
 ip address add fd09::1/64 dev out
 ip route add default via fd09::fe
 mount -t tmpfs tmpfs /run
+mkdir /run/was
+mount --rbind /root /run/was
 mount -t tmpfs tmpfs /root
+while [ "$1" != -- ]; do
+  case "$1" in /root/*) mkdir -p "$1"; mount --bind "/run/was/${1#/root/}" "$1" ;; esac
+  shift
+done
+shift
 mkdir -p /root/.npm /root/.cache/pip
 echo registry=https://registry.example/ > /root/.npmrc
 exec "$@"
 """
+NEEDED = (sys.base_prefix, sys.prefix, str(CHECKOUT))
+"""What runs there, even if it lies in the home of root."""
 BEGIN = """
-import ipaddress, json, socket, struct, subprocess, time
+import ipaddress, json, socket, struct, subprocess, sys, time
 from contextlib import suppress
 from pathlib import Path
 from deploy import watch_scripts, watching
@@ -88,7 +97,7 @@ def neighbour(script):
     inside = ["ip", "netns", "exec", "other"]
     for words in ("link set in up", "link set lo up", "address add 10.9.8.9/24 dev in"):
         subprocess.run([*inside, "ip", *words.split()], check=True)
-    argv = [*inside, "python3", "-c", "import socket, threading, time\\n" + script]
+    argv = [*inside, sys.executable, "-c", "import socket, threading, time\\n" + script]
     there = subprocess.Popen(argv)
     return lambda: (there.kill(), subprocess.run(["ip", "netns", "delete", "other"]))
 
@@ -113,7 +122,7 @@ def watched(text: str) -> dict[str, Any]:
     require(f"needs {', '.join(missing)}" if missing else None)
     require(None if os.geteuid() == 0 else "needs root")
     argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    argv += ["sh", "-c", MACHINE, "sh", sys.executable, "-c", f"{BEGIN}\n{text}\n"]
+    argv += ["sh", "-c", MACHINE, "sh", *NEEDED, "--", sys.executable, "-c", f"{BEGIN}\n{text}\n"]
     done = subprocess.run(
         [*argv[:-1], f"{argv[-1]}print(json.dumps(found))"],
         cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120,

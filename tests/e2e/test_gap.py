@@ -105,7 +105,7 @@ class Gap:
 def gap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gap]:
     require(available())
     root = tmp_path_factory.mktemp("gap")
-    name = "platform" if WHOLE else "small"
+    name = "platform" if WHOLE else "gap"
     with (
         kept_store(name) as store,
         Lab(3, folder=root / "lab") as lab,

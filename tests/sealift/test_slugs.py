@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,10 @@ def kinds(of: type[Error] = Error) -> Iterator[type[Error]]:
 
 
 def known() -> set[tuple[int, str]]:
-    """Return exit code and slug of all errors of the program, wherever they are defined."""
+    """Return exit code and slug of all errors of the program, wherever they are defined.
+
+    Not of those that stand for what a head told: they are made when it does.
+    """
     for package in (store, builders, deploy, sealift):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.endswith("__main__"):
@@ -40,6 +44,7 @@ def known() -> set[tuple[int, str]]:
         (each.exit_code, each.slug)
         for each in kinds()
         if each.__module__.partition(".")[0] in {"store", "builders", "deploy", "sealift"}
+        and getattr(sys.modules[each.__module__], each.__name__, None) is each
     }
 
 
