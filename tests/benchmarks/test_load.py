@@ -18,6 +18,9 @@ from benchmarks.outcome import NOTHING, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ENOUGH = 50
+"""Answers to each path, however long they take."""
+PATIENCE = 60.0
 SAID = """\
 Running 1d test @ https://10.0.0.1
 {"requests": 100, "micros": 2000000, "connect": 0, "read": 3, "write": 0, "timeout": 1, \
@@ -57,6 +60,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "4")
         self.end_headers()
         self.wfile.write(b"ok" if self.path == "/cut" else b"fine")
+        self.server.answered.append(self.path)  # type: ignore[attr-defined] # see `server`
         self.close_connection = self.path == "/cut"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -64,12 +68,15 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server() -> Iterator[tuple[str, list[str]]]:
+    """Give its address, and the paths that were asked for until now."""
     answering = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    answered: list[str] = []
+    answering.answered = answered  # type: ignore[attr-defined] # for the handlers
     thread = threading.Thread(target=answering.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{answering.server_port}"
+        yield f"http://127.0.0.1:{answering.server_port}", answered
     finally:
         answering.shutdown()
         thread.join()
@@ -81,8 +88,14 @@ def tried(*paths: str, keep: int = 1, fresh: int = 1) -> Outcome:
         if os.environ.get("CI"):
             pytest.fail("wrk is missing: apt-get install wrk")
         pytest.skip("wrk is missing: apt-get install wrk")
-    with server() as address, load([address], paths, keep=keep, fresh=fresh) as running:
-        time.sleep(0.5)
+    with (
+        server() as (address, answered),
+        load([address], paths, keep=keep, fresh=fresh) as running,
+    ):
+        end = time.monotonic() + PATIENCE
+        while min(answered.count(path) for path in paths) < ENOUGH:
+            assert time.monotonic() < end
+            time.sleep(0.05)
     return running.outcome
 
 
