@@ -52,9 +52,9 @@ def trust(
     ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. Gateways on the way come first.
     """
     from deploy import trust as trusting
+    from deploy.hops import host_keys
     from deploy.inventory import load
     from deploy.route import route
-    from deploy.transport import host_keys
     from sealift.hosts import ssh
 
     _check_spelling(fingerprints)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+import traceback
 from dataclasses import dataclass, replace
 from itertools import permutations
 from multiprocessing import Pipe
@@ -434,7 +435,10 @@ def _taken_by_children(do: Callable[[], None]) -> int:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             do()
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+            assert peak, "it began no process"
             theirs.send(peak - pages * resource.getpagesize() // 1024)
+        except BaseException:  # noqa: BLE001 - nobody else would say why there is no answer
+            traceback.print_exc()
         finally:
             os._exit(0)
     theirs.close()

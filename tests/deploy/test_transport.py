@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import paramiko
 import pytest
 
+from deploy.hops import host_keys
 from deploy.host import Host
 from deploy.route import Ssh, route
 from deploy.ssh_errors import (
@@ -28,7 +29,7 @@ from deploy.ssh_errors import (
     TransportError,
     UnreachableError,
 )
-from deploy.transport import Connection, connect, host_keys
+from deploy.transport import Connection, connect
 from store.errors import InputError
 from tests.deploy.sshd import USER, Server, free_port, keygen, needs_sshd, public, serve
 

@@ -206,7 +206,7 @@ def test_a_change_without_room_is_refused(layout: Layout, monkeypatch: pytest.Mo
     ("file", "expected"),
     [
         (f"/o/store/{HASH}-agent-project/lib/sealift/site.py", "/o/store"),
-        ("/work/sealift/site.py", None),
+        ("/srv/sealift/sealift/site.py", None),
         ("/o/store/agent/lib/sealift/site.py", None),
     ],
 )
