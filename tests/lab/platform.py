@@ -11,9 +11,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -40,6 +42,8 @@ PATIENCE = 900.0
 HEADS = "head[1-3]"
 STORES = Path("/opt/sealift-lab")
 """Where heads look for a store too, and services with users of their own may go."""
+ENDING = 60.0
+"""Seconds in which an instance that was relieved ends; it answers first what it was asked."""
 STATE = "/var/lib/sealift"
 """As sites have it; nothing is written there on this machine, only on heads."""
 
@@ -203,16 +207,29 @@ def ask(head: LabHead, path: str, *, timeout: float = 5.0) -> tuple[int, bytes]:
 
 
 def record(head: LabHead, path: str) -> dict[str, Any]:
-    """Get what a service answers in JSON.
+    """Get what a service answers in JSON; not one that was relieved, which answers until it ended.
 
     Raises:
-        AssertionError: it answered something else than 200.
+        AssertionError: it answered something else than 200, or what was relieved does not end.
     """
+    await_alone(head)
     status, body = ask(head, path)
     assert status == 200, f"{head.name}{path} answered {status}: {body[:200]!r}"
     said = json.loads(body)
     assert isinstance(said, dict)
     return said
+
+
+def await_alone(head: LabHead) -> None:
+    """Wait until no service of a head has two instances."""
+    until = time.monotonic() + ENDING
+    while True:
+        listed = head.run("systemctl", "list-units", "--plain", "--no-legend", "sealift-*@*.service")
+        names = re.findall(r"^(sealift-[^@]+)@", listed.stdout.decode(), re.MULTILINE)
+        if len(names) == len(set(names)):
+            return
+        assert time.monotonic() < until, f"{head.name}: {names}"
+        time.sleep(0.1)
 
 
 @contextmanager
