@@ -224,7 +224,8 @@ def await_alone(head: LabHead) -> None:
     """Wait until no service of a head has two instances."""
     until = time.monotonic() + ENDING
     while True:
-        listed = head.run("systemctl", "list-units", "--plain", "--no-legend", "sealift-*@*.service")
+        words = ("list-units", "--plain", "--no-legend", "sealift-*@*.service")
+        listed = head.run("systemctl", *words)
         names = re.findall(r"^(sealift-[^@]+)@", listed.stdout.decode(), re.MULTILINE)
         if len(names) == len(set(names)):
             return
