@@ -167,9 +167,10 @@ def other(content: bytes) -> Callable[[Handler, bytes], None]:
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose clients may be killed."""
+    """A server whose clients may be killed, and may come all at once."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of connections that break."""
