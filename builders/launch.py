@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from builders.recipe import EMPTY
+from builders.recipe_service import NAMED_SECRET
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +97,15 @@ def _gunicorn(service: Service) -> Entry:
 
 def launch(recipe: Recipe, entry: Entry) -> dict[str, Any]:
     """Return what the launcher reads."""
-    return {"entry": [entry.kind, entry.target], "secrets": list(variables(recipe))}
+    said = {"entry": [entry.kind, entry.target], "secrets": list(variables(recipe))}
+    names = filled(recipe)
+    return {**said, "filled": list(names)} if names else said
+
+
+def filled(recipe: Recipe) -> tuple[str, ...]:
+    """Return the variables in which secrets stand, which are filled in when the service starts."""
+    env = recipe.service.env if recipe.service else EMPTY
+    return tuple(sorted(name for name, value in env.items() if NAMED_SECRET.search(value)))
 
 
 def variables(recipe: Recipe) -> tuple[str, ...]:

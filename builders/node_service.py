@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from builders import linkage
-from builders.launch import OWN_PATH, about, state_links, variables
+from builders.launch import OWN_PATH, about, filled, state_links, variables
 from builders.npm_lock import LockError
 from builders.npm_modules import fetches, modules_step, run_script
 from builders.npm_platform import installed, production
@@ -158,6 +158,7 @@ def _final(
             "entry": entry.file,
             "preload": PRELOAD,
             "variables": list(names),
+            "filled": list(filled(recipe)),
             "state": state_links(recipe, project),
             "compiled": sorted(recipe.options.get("skip_install_scripts", ())),
         },

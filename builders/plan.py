@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from builders.contents import BILL, bill
 from builders.derive import FETCH
 from builders.kinds import PLANNERS
+from builders.phases import idle
 from store.errors import Error, InputError
 from store.names import check_name
 
@@ -67,7 +68,9 @@ def plan(
     planners: Mapping[Kind, Planner] = PLANNERS,
     inventory: Inventory | None = None,
 ) -> Plan:
-    """Plan the named recipes, or all of them if none is named.
+    """Plan the named recipes, or all that the site can have if none is named.
+
+    Phases without a cluster that has them, and what only they would want, are then left out.
 
     `sources` gives a recipe's source tree; it is asked only for recipes that take part. With
     `keep_going` a recipe that cannot be planned, as when its lock is stale, does not keep those
@@ -78,7 +81,7 @@ def plan(
         PlanError: an unknown name, an input that nothing makes, or a cycle.
         Error: why a recipe cannot be planned; not with `keep_going`.
     """
-    targets = tuple(dict.fromkeys(names)) or tuple(sorted(project.recipes))
+    targets = tuple(dict.fromkeys(names)) or _all(project)
     steps: dict[str, Step] = {}
     waiting = [_recipe(name, project) for name in targets]
     planned: set[str] = set()
@@ -150,6 +153,11 @@ def _arrange_rest(
     rest = arrange(steps.values(), [key for key in asked if key not in causes])
     blocked = {key: causes[key] for key in asked if key in causes and key not in gone}
     return replace(rest, failed=failed, blocked=blocked)
+
+
+def _all(project: Project) -> tuple[str, ...]:
+    without = idle(project)
+    return tuple(name for name in sorted(project.recipes) if name not in without)
 
 
 def _recipe(name: str, project: Project) -> Recipe:

@@ -1,4 +1,4 @@
-"""A project: one site's settings and all its recipes, as loaded."""
+"""A project: one site's settings, all its recipes and its cluster, as loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from builders.cluster import Cluster
     from builders.recipe import Recipe
     from builders.settings import Settings
 
@@ -18,3 +19,5 @@ class Project:
 
     settings: Settings
     recipes: Mapping[str, Recipe]
+    cluster: Cluster | None = None
+    """None where the settings have no cluster; then no phase takes part."""

@@ -30,6 +30,7 @@ class Kind(Enum):
     TOOLCHAIN = "toolchain"
     EXECUTABLE = "executable"
     RELEASE = "release"
+    PHASE = "phase"
 
 
 class Probe(Enum):

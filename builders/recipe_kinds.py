@@ -7,6 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from builders.fields import boolean, fail, string, strings, unknown
 from builders.recipe import EMPTY, Kind
+from builders.recipe_phase import (
+    directories,
+    files,
+    number,
+    parameter,
+    parameters,
+    phase_name,
+    ports,
+    refusals,
+    secrets,
+    texts,
+    units,
+    users,
+)
 from builders.recipe_sdists import build_requirements, python_package
 from builders.recipe_suites import suites
 from builders.recipe_units import WEB, web
@@ -169,6 +183,23 @@ _KINDS: Mapping[Kind, KindRules] = {
             "packages": _DEB["packages"],
             "base": Option(recipe_name, REQUIRED),
             "suites": _DEB["suites"],
+        }
+    ),
+    Kind.PHASE: KindRules(
+        options={
+            "number": Option(number, REQUIRED),
+            "packages": Option(_list_of(deb_package), ()),
+            "hosts": Option(parameter),
+            "after": Option(_list_of(phase_name), ()),
+            "irreversible": Option(texts, ()),
+            "parameters": Option(parameters, EMPTY),
+            "secrets": Option(secrets, EMPTY),
+            "refusals": Option(refusals, ()),
+            "ports": Option(ports, ()),
+            "users": Option(users, ()),
+            "directories": Option(directories, ()),
+            "files": Option(files, ()),
+            "units": Option(units, ()),
         }
     ),
     Kind.RELEASE: KindRules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from builders.fields import boolean, fail, integer, mapping, sequence, string, strings, wrong_type
@@ -26,6 +27,8 @@ KEYS = (
     *("state", "env", "secrets", "route", "routes"),
     *("socket", "concurrent", "limits"),
 )
+NAMED_SECRET = re.compile(r"\{secret:([^{}]*)\}")
+"""Where the value of a secret stands in a variable."""
 _LONGEST_SUBJECT = 64
 """Characters of a common name (RFC 5280, appendix A.1)."""
 RESERVED = (
@@ -48,6 +51,7 @@ def service(node: Node) -> Service:
     _check_entry(node, values)
     secrets, certificates = _secrets(values)
     _check_credentials(values, secrets)
+    _check_named(values, secrets, certificates)
     _check_concurrent(values)
     _check_url(values)
     return Service(
@@ -174,6 +178,22 @@ def _certificate(node: Node) -> Certificate:
         expected = f"at most {_LONGEST_SUBJECT} characters, which is what a common name may have"
         raise fail(values.get("subject", node), "the subject is too long", expected=expected)
     return Certificate(name, variable(values["key"]), subject)
+
+
+def _check_named(
+    values: dict[str, Node], secrets: tuple[str, ...], certificates: tuple[Certificate, ...]
+) -> None:
+    """Refuse `{secret:NAME}` in a command, which everybody can read, or of what is no variable."""
+    for word in values["command"].items if "command" in values else ():
+        if NAMED_SECRET.search(word.text):
+            hint = "take it in `env`, or as a file: {credentials}/NAME"
+            raise fail(word, "a secret in a command line, which everybody can read", hint=hint)
+    known = set(secrets) - {pair.key for pair in certificates}
+    for _, value in values["env"].entries if "env" in values else ():
+        for name in NAMED_SECRET.findall(value.text):
+            if name not in known:
+                expected = "the name of one of the service's `secrets`, but of no key"
+                raise fail(value, f"{{secret:{name}}} names no secret", expected=expected)
 
 
 def _check_credentials(values: dict[str, Node], secrets: tuple[str, ...]) -> None:

@@ -6,11 +6,13 @@ each service and frontend carries; this module only says what goes in.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import json
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builders.apt_base import load
 from builders.contents import BILL, MERGED
+from builders.phases import FILE, idle, taking_part
 from builders.recipe import Kind, Recipe
 from builders.step import SourceTree, Step
 from store.errors import InputError
@@ -35,7 +37,7 @@ other host is reached, and what counts packets while it is proved that none leav
 
 
 def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) -> tuple[Step, ...]:
-    """Return the one step that joins the recipe's services.
+    """Return the one step that joins the recipe's services, and the phases of the site's cluster.
 
     Raises:
         InputError: a named service has no recipe, or its recipe makes nothing that runs; or two
@@ -45,6 +47,7 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
     del source
     members = _members(recipe, project)
     packages = _packages(recipe, project)
+    phases = taking_part(project)
     usual = {role: name for role, name in USUAL.items() if name in project.recipes}
     inputs = {**usual, **recipe.inputs}
     tools = {role: inputs[role] for role in ("base", "python", "nginx", *TOOLS) if role in inputs}
@@ -58,10 +61,12 @@ def plan_release(recipe: Recipe, source: SourceTree | None, project: Project) ->
                 **tools,
                 **{name: name for name in members},
                 **{_role(name): name for name in packages},
+                **{_phase_role(name): name for name in phases},
             },
             arguments={
                 "members": list(members),
                 "packages": list(packages),
+                "phases": list(phases),
                 "head": _head(recipe, project),
                 "web": _pair(recipe),
             },
@@ -104,10 +109,15 @@ def _members(recipe: Recipe, project: Project) -> Sequence[str]:
 
 
 def _packages(recipe: Recipe, project: Project) -> Sequence[str]:
-    """Name the sets of packages that go in: those named, or all; they must fit on one head."""
+    """Name the sets of packages that go in; they must fit on one head.
+
+    They are those named, or all but those of phases that the site does not have.
+    """
     named = recipe.options.get("packages")
     if named is None:
-        named = [n for n, other in project.recipes.items() if other.kind is Kind.APT]
+        without = idle(project)
+        known = project.recipes.items()
+        named = [n for n, other in known if other.kind is Kind.APT and n not in without]
     for name in named:
         other = project.recipes.get(name)
         if other is None or other.kind is not Kind.APT:
@@ -141,6 +151,10 @@ def _role(name: str) -> str:
     return f"packages:{name}"
 
 
+def _phase_role(name: str) -> str:
+    return f"phase:{name}"
+
+
 def _runs(recipe: Recipe) -> bool:
     return recipe.kind in RUNNABLE and (recipe.service is not None or bool(recipe.routes))
 
@@ -156,6 +170,7 @@ def build_release(build: Build) -> None:
                 name: build.inside(build.inputs[_role(name)])
                 for name in build.step.arguments["packages"]
             },
+            "phases": _phases(build),
             "nginx": build.inside(build.inputs["nginx"]),
             "tools": {
                 PurePosixPath(executable).name: [build.inside(build.inputs[role]), executable]
@@ -167,6 +182,23 @@ def build_release(build: Build) -> None:
         }
     )
     _lay_bills(build)
+
+
+def _phases(build: Build) -> dict[str, Any]:
+    """Say of each phase where its configurations lie, by host, and what its secrets are."""
+    found: dict[str, Any] = {}
+    files: dict[tuple[str, str], str] = {}
+    for name in build.step.arguments["phases"]:
+        joined = build.inputs[_phase_role(name)]
+        hosts = {link.name: str(link.readlink()) for link in sorted(joined.iterdir())}
+        said = [json.loads(Path(path, FILE).read_bytes()) for path in hosts.values()]
+        for host, path in ((each["host"], file["path"]) for each in said for file in each["files"]):
+            other = files.setdefault((host, path), name)
+            if other != name:
+                raise build.error(f"phases {other} and {name} both bring {path} on {host}")
+        secrets = {secret: sort for each in said for secret, sort in each["secrets"].items()}
+        found[name] = {"number": said[0]["number"], "hosts": hosts, "secrets": secrets}
+    return found
 
 
 def _lay_bills(build: Build) -> None:

@@ -38,7 +38,7 @@ _ASSIGNMENT = re.compile(
 _QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:#.*)?\Z", re.DOTALL)
 _COMMENT = re.compile(r"(?:^|\s)#")
 _URL_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@")
-_REFERENCE = re.compile(r"\$\{?\w+\}?\Z|\$\{\w+:?[-?+=]\}\Z|<[^<>]*>\Z|\{\w+\}\Z")
+_REFERENCE = re.compile(r"\$\{?\w+\}?\Z|\$\{\w+:?[-?+=]\}\Z|<[^<>]*>\Z|\{(?:secret:)?\w+\}\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)

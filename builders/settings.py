@@ -30,10 +30,12 @@ PARALLEL = 16
 """Hosts that are spoken to at once, where the settings do not say."""
 CONNECT_TIMEOUT = 10
 """Seconds in which a host must answer, where the settings do not say."""
+CLUSTER = "cluster"
+"""What a cluster is called where neither it nor the site has a name."""
 KEEP = 5
 """Generations that `sealift gc` leaves, where the settings do not say."""
 
-_FORMAT = 2
+_FORMAT = 3
 _PATHS = (
     "store_dir",
     "state_dir",
@@ -111,6 +113,19 @@ class Substituter:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What is said of the cluster: a set of hosts, None for all; and IP addresses of some.
+
+    `phases` are kept nodes (`builders.kept_node`) by the name of the phase.
+    """
+
+    name: str
+    hosts: str | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    phases: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `sealift.yaml` says, with defaults filled in and paths absolute.
 
@@ -118,7 +133,8 @@ class Settings:
     role have. `known_hosts` holds the keys of hosts; `parallel` are as many at once as are
     spoken to; `connect_timeout` is in seconds; `keep` is how many generations stay. `recovery` are
     public keys that secrets are sealed to besides those of heads. `site` is the name under which
-    bundles are made for it. `substituters` are asked in their order.
+    bundles are made for it. `substituters` are asked in their order. Without `cluster` there are
+    no phases.
     """
 
     file: Path
@@ -143,6 +159,7 @@ class Settings:
     site: str | None = None
     signing: SigningSettings = field(default_factory=SigningSettings)
     substituters: tuple[Substituter, ...] = ()
+    cluster: ClusterSettings | None = None
 
     def source_base(self, spec: SourceSpec) -> Path:
         """Return the folder that a source's path starts at."""
@@ -265,6 +282,19 @@ def _settings(
             Substituter(each["url"], tuple(each["public_keys"]))
             for each in said.get("substituters", ())
         ),
+        cluster=_cluster(said),
+    )
+
+
+def _cluster(said: Mapping[str, Any]) -> ClusterSettings | None:
+    if "cluster" not in said:
+        return None
+    of = said["cluster"]
+    return ClusterSettings(
+        name=of.get("name") or said.get("site") or CLUSTER,
+        hosts=of.get("hosts"),
+        addresses=MappingProxyType(dict(of.get("addresses", {}))),
+        phases=MappingProxyType(dict(of.get("phases", {}))),
     )
 
 

@@ -9,6 +9,7 @@ from builders.cache_urls import CacheUrl
 from builders.document import parse
 from builders.fields import fail, integer, mapping, sequence, string, strings, text, unknown
 from builders.recipe_words import recipe_name, url
+from builders.settings_cluster import cluster, node_set
 from store.cache_keys import PublicKey
 from store.errors import InputError
 from store.names import SITE
@@ -49,7 +50,6 @@ HIGHEST_PRIORITY = 1_000_000
 _NODE_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-\[\],/]*\Z")
 _PUBLIC_KEY = re.compile(r"age1[0-9a-z]{58}\Z|ssh-(?:ed25519|rsa) [A-Za-z0-9+/]+=*(?: .*)?\Z")
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,99}\Z")
-_WANTED = re.compile(r"[A-Za-z0-9._\-\[\],/@!&^ ]+\Z")
 
 
 def read(content: bytes, file: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _sandbox(node: Node) -> str:
 
 
 def _groups(node: Node) -> dict[str, str]:
-    return {name: _wanted(of) for name, of in _named(node)}
+    return {name: node_set(of) for name, of in _named(node)}
 
 
 def _roles(node: Node) -> dict[str, list[str]]:
@@ -153,14 +153,6 @@ def _named(node: Node) -> list[tuple[str, Node]]:
     return [(recipe_name(key), value) for key, value in node.entries]
 
 
-def _wanted(node: Node) -> str:
-    """Read a set of hosts, as on the command line; a list is joined."""
-    words = strings(node) if node.sort == "seq" else (string(node),)
-    if not all(_WANTED.match(word) for word in words):
-        raise fail(node, "this is no set of hosts", expected="for example head[1-3] or @heads")
-    return ",".join(words)
-
-
 def _public_key(node: Node) -> str:
     """Read a key that secrets are sealed to; whether it is one, who seals finds out."""
     if not _PUBLIC_KEY.match(string(node)):
@@ -219,5 +211,6 @@ _SECTIONS: Final[dict[str, Callable[[Node], Any]]] = {
     "site": _site,
     "signing": _signing,
     "substituters": _substituters,
+    "cluster": cluster,
 }
 """What stands at the top and is more than a path or a number, and who reads it."""

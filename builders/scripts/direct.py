@@ -28,6 +28,7 @@ def run() -> None:
     for name, value in direct["env"].items():
         os.environ.setdefault(name, fill(value, filled))
     serve["read_secrets"](launch["secrets"], os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    serve["fill_secrets"](launch.get("filled", []))
     make_state(root, direct["state"])
     os.chdir(root)
     sys.argv[1:1] = [fill(word, filled) for word in words(direct, sys.argv[1:])]

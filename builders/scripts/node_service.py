@@ -2,9 +2,9 @@
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `source`, `modules`
 (the tree of packages in the store), `node` (what starts the service), `entry` (file), `preload`
-(place of what loads the secrets), `variables` (secrets that become variables), `about` (what
-`sealift.json` says), `state` (path → place), `compiled` (packages that are known to work without
-their own native part) and `out`.
+(place of what loads the secrets), `variables` (secrets that become variables), `filled` (variables
+in which secrets stand), `about` (what `sealift.json` says), `state` (path → place), `compiled`
+(packages that are known to work without their own native part) and `out`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ for (const name of %s) {
     }
   }
 }
+for (const name of %s) {
+  const value = process.env[name] ?? "";
+  const url = value.split("{", 1)[0].includes("://");
+  process.env[name] = value.replace(/\\{secret:(\\w+)\\}/g, (_, secret) =>
+    url ? encodeURIComponent(process.env[secret]) : process.env[secret],
+  );
+}
 """
 
 
@@ -62,6 +69,7 @@ def main(
     entry: str,
     preload: str,
     variables: list[str],
+    filled: list[str],
     about: dict[str, Any],
     state: dict[str, str],
     compiled: list[str],
@@ -79,7 +87,8 @@ def main(
     lay_state(root, state)
     if variables:
         (root / preload).parent.mkdir()
-        (root / preload).write_text(SECRETS % json.dumps(variables), encoding="utf-8")
+        text = SECRETS % (json.dumps(variables), json.dumps(filled))
+        (root / preload).write_text(text, encoding="utf-8")
     about["service"]["command"] = [node, *about["service"]["command"]]
     write_json(root / "sealift.json", about)
 

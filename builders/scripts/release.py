@@ -1,7 +1,8 @@
 """Join services and web roots into a release: release.json, links, nginx/ and systemd/.
 
 Runs in the sandbox under the toolchain's Python; argv[1] names a JSON file with `out`,
-`members` and `packages` (name to store path), `nginx` (store path), `tools` (name to store path
+`members` and `packages` (name to store path), `phases` (name to `number`, `secrets` and `hosts`, a
+store path for each), `nginx` (store path), `tools` (name to store path
 and place), `head` (the fields of `units.Head`) and `web` (names of the secrets that are the web
 server's certificate and key).
 """
@@ -42,6 +43,7 @@ def main(
     out: str,
     members: dict[str, str],
     packages: dict[str, str],
+    phases: dict[str, dict[str, Any]],
     nginx: str,
     tools: dict[str, tuple[str, str]],
     head: dict[str, Any],
@@ -74,6 +76,10 @@ def main(
             "listens": listens(texts["sealift-nginx.socket"]),
         },
     }
+    if phases:
+        # Left out where there are none: programs of earlier releases refuse what they do not know.
+        release["phases"] = phases
+        lay_phases(root / "phases", phases)
     lay_units(root, texts, release)
     text = json.dumps(release, indent=2, sort_keys=True) + "\n"
     (root / "release.json").write_text(text)
@@ -93,6 +99,14 @@ def lay_units(root: Path, texts: dict[str, str], release: dict[str, Any]) -> Non
         if name in release["tools"]:
             (root / "bin").mkdir(exist_ok=True)
             (root / "bin" / name).symlink_to(release["tools"][name]["executable"])
+
+
+def lay_phases(folder: Path, phases: dict[str, dict[str, Any]]) -> None:
+    """Link what each phase of the cluster wants of each host."""
+    for name, phase in phases.items():
+        (folder / name).mkdir(parents=True)
+        for host, path in phase["hosts"].items():
+            (folder / name / host).symlink_to(path)
 
 
 def lay_web_server(

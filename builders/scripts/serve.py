@@ -2,7 +2,8 @@
 
 Lies as `.sealift/serve.py` in a service's tree and runs under the environment's own interpreter.
 `.sealift/launch.json` says what to run; nothing is unpacked, looked for or written. Secrets are
-the files of $CREDENTIALS_DIRECTORY, and become environment variables before anything is loaded.
+the files of $CREDENTIALS_DIRECTORY, and become environment variables, or a part of one, before
+anything is loaded.
 """
 
 # Each import here is paid for at every start: no pathlib, and nothing before it is needed.
@@ -21,6 +22,7 @@ def main() -> None:
     with open(os.path.join(here, "launch.json"), encoding="utf-8") as file:
         launch = json.load(file)
     read_secrets(launch["secrets"], os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    fill_secrets(launch.get("filled", []))
     root = os.path.dirname(here)
     kind, target = launch["entry"]
     if kind == "archive":
@@ -43,6 +45,25 @@ def read_secrets(names: list[str], folder: str) -> None:
         except FileNotFoundError:
             if name not in os.environ:
                 sys.exit(f"secret {name}: no such file in CREDENTIALS_DIRECTORY={folder!r}")
+
+
+def fill_secrets(names: list[str]) -> None:
+    """Put secrets where `{secret:NAME}` stands in variables; into a URL as URLs spell them."""
+    for name in names:
+        value = os.environ.get(name, "")
+        url = "://" in value.partition("{")[0]
+        before, *rest = value.split("{secret:")
+        for part in rest:
+            secret, _, after = part.partition("}")
+            before += (quoted(os.environ[secret]) if url else os.environ[secret]) + after
+        os.environ[name] = before
+
+
+def quoted(text: str) -> str:
+    """Spell a text so that a URL can hold it at any place."""
+    from urllib.parse import quote
+
+    return quote(text, safe="")
 
 
 def run_archive(path: str) -> None:

@@ -562,6 +562,24 @@ WRONG = {
         "the service has no `secrets`",
         None,
     ),
+    "secret in a variable that is none": (
+        in_service("  env: {URL: 'redis://:{secret:A}@h/0'}\n  secrets: [B]"),
+        "8:14",
+        "{secret:A} names no secret",
+        None,
+    ),
+    "key in a variable": (
+        in_service("  env: {X: '{secret:K}'}\n  secrets: [{certificate: C, key: K}]"),
+        "8:12",
+        "{secret:K} names no secret",
+        None,
+    ),
+    "secret in a command": (
+        in_service("  secrets: [A]").replace("app: app:app", "command: [python, '{secret:A}']"),
+        "5:21",
+        "a secret in a command line",
+        "take it in `env`, or as a file: {credentials}/NAME",
+    ),
     "secret also given": (
         in_service("  env: {A: x}\n  secrets: [A]"),
         "9:13",

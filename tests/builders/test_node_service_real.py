@@ -115,6 +115,16 @@ def test_secrets_are_variables_before_the_service_begins_and_keys_are_files(
     assert json.loads(run(out, by_hand).stdout)["token"] == "from elsewhere"
 
 
+def test_a_variable_can_hold_a_secret(site: Site, tmp_path: Path) -> None:
+    env = {"ADDRESS": "redis://:{secret:TOKEN}@h/0", "PLAIN": "{secret:TOKEN}"}
+    text = "console.log(JSON.stringify([process.env.ADDRESS, process.env.PLAIN]));\n"
+    said = {**service("fill.js", secrets=["TOKEN"]), "env": env}
+    out = add_plain(site, "fills", {"fill.js": text}, said)
+    (tmp_path / "TOKEN").write_text("p@ss/w%rd\n")
+    told = json.loads(run(out, {"CREDENTIALS_DIRECTORY": str(tmp_path), **env}).stdout)
+    assert told == ["redis://:p%40ss%2Fw%25rd@h/0", "p@ss/w%rd"]
+
+
 @pytest.mark.parametrize(("name", "text"), [("script.js", "const = 3;"), ("module.mjs", "import;")])
 def test_what_node_cannot_read_is_not_built(site: Site, name: str, text: str) -> None:
     with pytest.raises(AssertionError, match="node ended with exit code 1"):

@@ -88,10 +88,12 @@ def command(path: Path, state: Path) -> list[str]:
     return list(words)
 
 
-def start(path: Path, tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def start(
+    path: Path, tmp_path: Path, *, said: str = "hunter2", **env: str
+) -> subprocess.CompletedProcess[str]:
     credentials = tmp_path / "credentials"
     credentials.mkdir(exist_ok=True)
-    (credentials / "TOKEN").write_text("hunter2\n")
+    (credentials / "TOKEN").write_text(f"{said}\n")
     variables = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(credentials), **env}
     argv = command(path, tmp_path / "state")
     return subprocess.run(
@@ -119,6 +121,20 @@ def test_the_service_sees_its_code_its_packages_and_its_secrets(
         *("--config", "gunicorn_config.py", "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
         *("--bind", "127.0.0.1:5999", "--no-control-socket"),
     ]
+
+
+def test_a_variable_can_hold_a_secret(site: Site, store: LocalStore, tmp_path: Path) -> None:
+    """As it is, or as a URL spells it."""
+    code = "import os\nWORDS = [os.environ[n] for n in ('ADDRESS', 'PLAIN')]\n"
+    env = {
+        "ADDRESS": "redis://:{secret:TOKEN}@127.0.0.1/0",
+        "PLAIN": "{secret:TOKEN}, {secret:TOKEN}",
+    }
+    app = FILES["app.py"].replace('os.environ.get("TOKEN")]', "WORDS]")
+    service(site, {**FILES, "app.py": code + app}, env=env)
+    path = real(store, site.build(store, "app"), "app")
+    said = seen(start(path, tmp_path, said="p@ss/w%rd", **env))
+    assert said["said"][-1] == ["redis://:p%40ss%2Fw%25rd@127.0.0.1/0", "p@ss/w%rd, p@ss/w%rd"]
 
 
 def test_a_start_writes_nothing(site: Site, store: LocalStore, tmp_path: Path) -> None:

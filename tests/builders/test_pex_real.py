@@ -40,6 +40,8 @@ pytestmark = [
     pytest.mark.skipif(not works(), reason="bubblewrap does not work here"),
 ]
 
+ENDING = 60.0
+"""Seconds in which a service ends; its master gives its workers 30."""
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 APP = """\
 import os
@@ -213,7 +215,7 @@ def running(place: Place, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
             yield Running(path, state, port, process)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=10)
+            process.wait(timeout=ENDING)
 
 
 @pytest.mark.parametrize("running", ["by-pex", "by-shiv"], indirect=True)
@@ -264,7 +266,7 @@ def test_python_serves_a_store_path_from_anywhere(place: Place, tmp_path: Path, 
         assert said["cwd"]
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=10)
+        process.wait(timeout=ENDING)
     assert place.store.verify().clean
 
 

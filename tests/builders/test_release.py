@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builders.scripts.release import main
-from deploy.release import Systemd, Unit
+from deploy.release import PhaseOf, Systemd, Unit
 from deploy.release_file import load
 from deploy.units import units
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HASHES = ("0123456789abcdfghijklmnpqrsvwxyz", "zyxwvsrqpnmlkjihgfdcba9876543210")
 HEAD = {
@@ -60,6 +58,7 @@ def made(folder: Path, said: dict[str, Any], **more: Any) -> Path:
     nginx, agent = path(folder, "nginx"), path(folder, "sealift")
     facts: dict[str, Any] = {
         "packages": {},
+        "phases": {},
         "tools": {"sealift": (agent, "bin/sealift")},
         "head": HEAD,
         "web": WEB,
@@ -145,3 +144,18 @@ def test_only_the_units_that_it_concerns_change(
         texts.append({each.name: each.read_text() for each in found})
         folder.rename(tmp_path / str(number))
     assert {name for name in texts[0] if texts[0][name] != texts[1][name]} == seen
+
+
+def test_phases_are_told_of_and_linked(tmp_path: Path) -> None:
+    place = path(tmp_path, "phase-slurm-head1")
+    slurm = {"number": 4, "hosts": {"head1": place}, "secrets": {"MUNGE_KEY": "bytes"}}
+    out = made(tmp_path, SAID, phases={"slurm": slurm})
+    assert load(out).phases == {"slurm": PhaseOf(4, {"head1": Path(place)}, {"MUNGE_KEY": "bytes"})}
+    assert (out / "phases" / "slurm" / "head1").readlink() == Path(place)
+
+
+def test_without_phases_nothing_is_said_that_an_earlier_agent_would_refuse(tmp_path: Path) -> None:
+    out = made(tmp_path, SAID)
+    assert "phases" not in json.loads((out / "release.json").read_text())
+    assert not (out / "phases").exists()
+    assert load(out).phases == {}

@@ -13,6 +13,7 @@ import pytest
 from builders.fields import RecipeError
 from builders.settings import (
     FILE_VARIABLE,
+    ClusterSettings,
     HostSettings,
     Mirrors,
     Settings,
@@ -394,3 +395,60 @@ def test_the_settings_of_this_checkout() -> None:
     found = load_settings(file=Path(__file__).parents[2] / "sealift.yaml")
     assert found.sources_dir == found.root / "examples" / "dashboard"
     assert found.hosts["local"].port == 8080
+
+
+class TestCluster:
+    """What is said of the cluster, and that what is said of phases is kept as it was written."""
+
+    def test_without_one(self, tmp_path: Path) -> None:
+        assert load(tmp_path, MINIMAL).cluster is None
+
+    @pytest.mark.parametrize("said", ["cluster:", "cluster: {}"])
+    def test_with_nothing_said(self, tmp_path: Path, said: str) -> None:
+        assert load(tmp_path, said) == load(tmp_path, said)
+        assert load(tmp_path, said).cluster == ClusterSettings("cluster")
+        assert load(tmp_path, f"site: hpc1\n{said}").cluster == ClusterSettings("hpc1")
+
+    def test_with_everything(self, tmp_path: Path) -> None:
+        text = """\
+cluster:
+  name: big
+  hosts: [head1, "@rest"]
+  addresses: {head1: 10.0.0.1, head2: "FE80::1"}
+  phases:
+    storage: {volume: data}
+    redis: false
+    slurm:
+"""
+        found = load(tmp_path, text).cluster
+        assert found is not None
+        assert (found.name, found.hosts) == ("big", "head1,@rest")
+        assert found.addresses == {"head1": "10.0.0.1", "head2": "fe80::1"}
+        assert {name: said["sort"] for name, said in found.phases.items()} == {
+            "storage": "map",
+            "redis": "bool",
+            "slurm": "null",
+        }
+        (tmp_path / ".sealift").mkdir()
+        again = [load(tmp_path, text).cluster for _ in range(2)]
+        assert again == [found, found]
+
+    @pytest.mark.parametrize(
+        ("said", "reason"),
+        [
+            ("{host: head1}", "unknown key 'host'"),
+            ("{name: 'a b'}", "no name of a cluster"),
+            ("{hosts: 'head1; rm'}", "no set of hosts"),
+            ("{hosts: []}", "no set of hosts"),
+            ("{addresses: {head1: head1.example}}", "no IP address"),
+            ("{addresses: {'../x': 10.0.0.1}}", "no host name"),
+            ("{phases: {Storage: {}}}", "no name of a phase"),
+            ("{phases: {storage: true}}", "wrong type"),
+            ("{phases: {storage: [x]}}", "wrong type"),
+            ("[head1]", "wrong type"),
+        ],
+    )
+    def test_refused(self, tmp_path: Path, said: str, reason: str) -> None:
+        error = refused(tmp_path, f"cluster: {said}\n")
+        assert reason in error.reason
+        assert f"{tmp_path}/sealift.yaml:1:" in str(error.where)

@@ -95,6 +95,7 @@ NO_ASSIGNMENTS = [
     "PUBLIC_KEY=abc",
     "DATABASE_URL=mysql://dash@db:3306/dash",
     "DATABASE_URL=mysql://dash:${DB_PASSWORD}@db/dash",
+    "DATABASE_URL=mysql://dash:{secret:DB_PASSWORD}@db/dash",
     "COMPASS=north",
     "",
 ]
