@@ -103,21 +103,27 @@ def orderer() -> str:
 
 
 def source() -> str:
-    """Return the address from which this process was ordered over SSH; empty if it was not.
+    """Return the address from which this process was ordered over SSH; empty if it was not."""
+    return "".join(connection().split()[:1])
 
-    sudo takes the variable away, so the parents are asked as well.
+
+def connection() -> str:
+    """Return the SSH connection by which this process was ordered; empty if by none.
+
+    It is addresses and ports: the client's, then the server's. sudo takes the variable away, so
+    the parents are asked as well.
     """
     said = os.environ.get(CONNECTION, "")
     process = os.getpid()
     for _ in range(_ANCESTORS):
         if said:
-            return said.split()[0]
+            break
         try:
             process = _parent(process)
             said = _variable(process, CONNECTION)
         except OSError:
             break
-    return said.split()[0] if said else ""
+    return said
 
 
 def _user() -> str:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy import bill
+from deploy.phases import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from deploy.bill import Change
     from deploy.head import Head
+    from deploy.phases.difference import PhaseChange
     from deploy.release import Release
     from store.info import PathInfo
 
@@ -59,11 +61,14 @@ class Diff:
     size_after: int
     inside: tuple[Change, ...] | None = None
     """By ecosystem; None if one of the two says nothing of what is inside."""
+    phases: tuple[PhaseChange, ...] = ()
+    """Of this head, those whose configuration differs."""
 
     @property
     def empty(self) -> bool:
         """Whether nothing differs."""
-        return not self.packages and self.services == self.frontends == Parts()
+        same = not self.packages and not self.phases
+        return same and self.services == self.frontends == Parts()
 
 
 def diff(head: Head, before: int, after: int) -> Diff:
@@ -81,6 +86,7 @@ def diff(head: Head, before: int, after: int) -> Diff:
         size_before=sum(each.nar_size for each in was),
         size_after=sum(each.nar_size for each in now),
         inside=_inside(old, new),
+        phases=difference.compare(old, new, head.name),
     )
 
 

@@ -63,6 +63,11 @@ for file in "$var"/head/secrets.age/current/*.age; do
     name=${file##*/}
     say sealed "${name%.age} $(sha256sum <"$file")"
 done
+for file in "$var"/head/phases/*.json; do
+    [ -f "$file" ] || continue
+    name=${file##*/}
+    say phase "${name%.json} $(cat "$file")"
+done
 if [ -h "$var/profiles/system" ]; then
     say current "$(readlink "$var/profiles/system")"
     say release "$(cat "$var/profiles/system/release.json" 2>/dev/null)"
@@ -152,6 +157,8 @@ class Facts:
     """The generations with what is recorded of them."""
     sealed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Secrets that the head keeps: name → SHA-256 of the file as it is sealed, in base 16."""
+    phases: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    """Phases of the cluster that were laid there: name → what is recorded."""
 
     @property
     def path(self) -> str | None:
@@ -213,6 +220,7 @@ def _facts(said: Mapping[str, list[str]], *, began: float, ended: float) -> Fact
         identity=_identity(_first(said, "identity")),
         made=tuple(_made(generations, said.get("record", ()))),
         sealed=dict(_sealed(each) for each in said.get("sealed", ())),
+        phases=dict(_phase(each) for each in said.get("phase", ())),
     )
 
 
@@ -267,6 +275,11 @@ def _made(generations: Mapping[int, str], records: Sequence[str]) -> Iterator[Ge
 def _sealed(text: str) -> tuple[str, str]:
     name, digest, *_ = text.split()
     return name, digest
+
+
+def _phase(text: str) -> tuple[str, dict[str, Any]]:
+    name, _, record = text.partition(" ")
+    return name, _record(record)
 
 
 def _current(link: str, generations: Mapping[int, str]) -> int | None:

@@ -6,7 +6,7 @@ It knows where it stands in the document, so that a refusal can name the key.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import BadReleaseError
 
@@ -84,6 +84,17 @@ class Fields:
             raise self._refuse(key, "an object of texts", value)
         return dict(value)
 
+    def value(self, key: str) -> Any:  # noqa: ANN401 (any JSON value)
+        """Take whatever is there, for who looks at it elsewhere; None if it is missing."""
+        return self._rest.pop(key, None)
+
+    def values(self, key: str) -> dict[str, Any]:
+        """Take an object of any values; none if it is missing."""
+        value = self._rest.pop(key, {})
+        if not isinstance(value, dict):
+            raise self._refuse(key, "an object", value)
+        return dict(value)
+
     def child(self, key: str) -> Fields:
         """Take an object."""
         return Fields(self._rest.pop(key, None), f"{self.where}: {key}")
@@ -105,6 +116,10 @@ class Fields:
         if not isinstance(value, dict):
             raise self._refuse(key, "an object", value)
         return ((n, Fields(each, f"{self.where}: {key}.{n}")) for n, each in value.items())
+
+    def names(self) -> tuple[str, ...]:
+        """Return the keys that nobody took yet."""
+        return tuple(self._rest)
 
     def end(self) -> None:
         """Refuse what nobody took."""

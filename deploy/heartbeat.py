@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from deploy.remote import RemoteHead
 
@@ -21,16 +21,27 @@ def beating(heads: Sequence[RemoteHead], deadline: float) -> Iterator[None]:
 
     `deadline` is in seconds.
     """
+
+    def beat() -> None:
+        for head in heads:
+            if head.session is not None:
+                head.session.alive()
+
+    with repeating(beat, deadline):
+        yield
+
+
+@contextmanager
+def repeating(beat: Callable[[], None], deadline: float) -> Iterator[None]:
+    """Call again and again during the block, more often than every `deadline` seconds."""
     done = threading.Event()
     pause = min(HEARTBEAT, deadline / 4)
 
-    def beat() -> None:
+    def go_on() -> None:
         while not done.wait(pause):
-            for head in heads:
-                if head.session is not None:
-                    head.session.alive()
+            beat()
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

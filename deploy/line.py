@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import BadMessageError, OperatorGoneError, TakenBackError
@@ -44,6 +45,7 @@ class Line:
         self._rest = b""
         self._state = threading.Condition()
         self._asked: set[str] = set()
+        self._orders: deque[dict[str, Any]] = deque()
         self._end: Error | None = None
         self._heard = time.monotonic()
         self._words: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
@@ -74,6 +76,21 @@ class Line:
         while not self._said(word):
             self.present()
             look()
+
+    def order(self) -> dict[str, Any]:
+        """Return the next record that says more than that somebody is there.
+
+        Raises:
+            TakenBackError: the operator said to go back instead.
+            OperatorGoneError: the operator is gone, or was silent for too long; what was ordered
+                and not begun is not given out any more.
+        """
+        while True:
+            self.present()
+            with self._state:
+                self._state.wait_for(lambda: self._orders or self._end, TICK)
+                if self._orders and self._end is None:
+                    return self._orders.popleft()
 
     def present(self) -> None:
         """Return if the operator is there and has not said to go back.
@@ -116,7 +133,7 @@ class Line:
             self._end = self._end or end
             self._state.notify_all()
 
-    def _take(self, record: Mapping[str, Any]) -> None:
+    def _take(self, record: dict[str, Any]) -> None:
         word = record.get("do")
         with self._state:
             self._heard = time.monotonic()
@@ -124,6 +141,7 @@ class Line:
                 self._end = self._end or TakenBackError("the operator takes the change back")
             elif isinstance(word, str) and word != ALIVE:
                 self._asked.add(word)
+                self._orders.append(record)
             self._state.notify_all()
 
     def _hear(self) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import CertificateError
 from deploy.key_pairs import signing_pair, web_pair
+from deploy.release import BYTES, PASSWORD
 from store.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ENTROPY = 32
 """Bytes of a random value."""
+KEY_BYTES = 1024
+"""Of a key that a program takes as it is, such as munge's."""
 LONGEST = 253
 """Characters of a name in the DNS."""
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
@@ -35,6 +38,8 @@ class Sort(Enum):
     """What a secret is."""
 
     VALUE = "value"
+    BYTES = "bytes"
+    """A key of random bytes, which stands in a file as it is."""
     SIGNING = "signing pair"
     WEB = "web pair"
     BROUGHT = "brought"
@@ -67,9 +72,16 @@ def makings(release: Release) -> tuple[Making, ...]:
     if web is not None and web.certificate is not None and web.key is not None:
         found.append(Making(Sort.WEB, (web.certificate, web.key)))
     found += [Making(Sort.BROUGHT, (each.certificate,)) for each in every if each.key is None]
-    names = sorted({name for service in services for name in service.secrets})
-    found += [Making(Sort.VALUE, (name,)) for name in names]
+    found += [Making(Sort.BYTES, (name,)) for name in _of_phases(release, BYTES)]
+    names = {name for service in services for name in service.secrets}
+    names.update(_of_phases(release, PASSWORD))
+    found += [Making(Sort.VALUE, (name,)) for name in sorted(names)]
     return _first(found)
+
+
+def _of_phases(release: Release, sort: str) -> tuple[str, ...]:
+    phases = release.phases.values()
+    return tuple(name for phase in phases for name, each in phase.secrets.items() if each == sort)
 
 
 def _first(found: Iterable[Making]) -> tuple[Making, ...]:
@@ -155,6 +167,8 @@ def make(making: Making, names: Sequence[str]) -> dict[str, bytes]:
     match making.sort:
         case Sort.VALUE:
             return {making.names[0]: secrets.token_urlsafe(ENTROPY).encode()}
+        case Sort.BYTES:
+            return {making.names[0]: secrets.token_bytes(KEY_BYTES)}
         case Sort.SIGNING:
             pair = signing_pair(making.subject)
         case Sort.WEB:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-LISTEN = "0A"
+LISTEN = {"tcp": "0A", "udp": "07"}
 # 127.0.0.1, 0.0.0.0 and :: as /proc/net/tcp and tcp6 spell them on a little-endian machine.
 CLASHING = frozenset({"0100007F", "00000000", "0" * 32})
 
@@ -42,9 +42,12 @@ def listeners(ports: Collection[int]) -> tuple[Listener, ...]:
     return tuple(known.get(port, Listener(port)) for port in sorted(set(inodes.values())))
 
 
-def owners(ports: Collection[int]) -> tuple[Listener, ...]:
-    """Return all who listen on `ports`, at whatever address; several may hold one socket."""
-    inodes = _inodes(ports, everywhere=True)
+def owners(ports: Collection[int], udp: Collection[int] = ()) -> tuple[Listener, ...]:
+    """Return all who listen on `ports`, at whatever address; several may hold one socket.
+
+    Those of `udp` count if they wait there for whoever comes.
+    """
+    inodes = _inodes(ports, everywhere=True) | _inodes(udp, everywhere=True, protocol="udp")
     known = tuple(_owners(inodes))
     seen = {each.port for each in known}
     return (*known, *(Listener(port) for port in sorted(set(inodes.values()) - seen)))
@@ -59,8 +62,10 @@ def groups(ports: Collection[int]) -> dict[int, dict[int, Listener]]:
     return found
 
 
-def parse(table: str, ports: Collection[int], *, everywhere: bool = False) -> dict[str, int]:
-    """Return inode → port of the sockets in /proc/net/tcp's `table` that listen on `ports`.
+def parse(
+    table: str, ports: Collection[int], *, everywhere: bool = False, protocol: str = "tcp"
+) -> dict[str, int]:
+    """Return inode → port of the sockets in the kernel's `table` that listen on `ports`.
 
     Those that clash with this machine's own address, or with `everywhere` those at any address.
     """
@@ -69,16 +74,19 @@ def parse(table: str, ports: Collection[int], *, everywhere: bool = False) -> di
         row = line.split()
         address, _, port = row[1].rpartition(":")
         counts = everywhere or address in CLASHING
-        if row[3] == LISTEN and counts and int(port, 16) in ports:
+        if row[3] == LISTEN[protocol] and counts and int(port, 16) in ports:
             found[row[9]] = int(port, 16)
     return found
 
 
-def _inodes(ports: Collection[int], *, everywhere: bool = False) -> dict[str, int]:
+def _inodes(
+    ports: Collection[int], *, everywhere: bool = False, protocol: str = "tcp"
+) -> dict[str, int]:
     found: dict[str, int] = {}
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+    for name in (protocol, f"{protocol}6") if ports else ():
         with suppress(FileNotFoundError):
-            found.update(parse(table.read_text("ascii"), ports, everywhere=everywhere))
+            table = Path("/proc/net", name).read_text("ascii")
+            found.update(parse(table, ports, everywhere=everywhere, protocol=protocol))
     return found
 
 

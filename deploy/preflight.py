@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deploy import fit
 from deploy.errors import HeadError, PortTakenError
+from deploy.phases.standing import behind, standings
 from deploy.profile import Status, before
 from store.amounts import MEGABYTE
 from store.errors import Error
@@ -93,6 +94,18 @@ def secrets(facts: Facts, needed: Collection[str], coming: Mapping[str, bytes]) 
         f"sealift secret generate, or sealift secret set {lacking[0]}",
     )
     return Row("secrets", f"{len(lacking)} missing", refusal)
+
+
+def phases(head: str, facts: Facts, release: Release) -> Row | None:
+    """Answer where a head stands with the release's phases; None where it brings none.
+
+    Nothing is refused: a release runs beside phases that are behind.
+    """
+    if not release.phases:
+        return None
+    found = standings(release, head, facts.phases)
+    left = [f"{name} {found[name].value}" for name in behind(found)]
+    return Row("phases", ", ".join(left) or ("all verified" if found else "none of them here"))
 
 
 def fresh(facts: Facts, coming: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -206,7 +219,7 @@ def _clock(_head: str, facts: Facts, _needs: Needs) -> Row:
         return _row("right")
     answer = f"{abs(facts.skew):.0f} s {'ahead' if facts.skew > 0 else 'behind'}"
     if abs(facts.skew) > SKEW:
-        return _row(answer, f"its clock is {answer}", "set the clocks: chrony or timesyncd")
+        return _row(answer, f"its clock is {answer}", "set it, as by date --set")
     return _row(answer)
 
 

@@ -19,6 +19,10 @@ WEB_SERVER = "nginx"
 """The name that the web server goes by among the services."""
 MANAGER = "supervisord"
 """The tool that keeps services running on a head without systemd."""
+PASSWORD = "password"  # noqa: S105 - a sort of secret
+BYTES = "bytes"
+SORTS = (PASSWORD, BYTES)
+"""What secrets of phases are: a word that people could type, or a key of random bytes."""
 
 
 class Probe(Enum):
@@ -140,6 +144,18 @@ class Systemd:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseOf:
+    """A phase of the cluster: by host the store path of what it wants there.
+
+    In which order hosts are is said there. `secrets` are the sorts of those that it uses, by name.
+    """
+
+    number: int
+    hosts: Mapping[str, Path]
+    secrets: Mapping[str, str] = field(default_factory=lambda: NONE)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Everything that one generation runs; `path` is its store path."""
 
@@ -156,6 +172,8 @@ class Release:
 
     systemd: Systemd | None = None
     """None in releases that know nothing of it."""
+    phases: Mapping[str, PhaseOf] = field(default_factory=lambda: NONE)
+    """Phases of the cluster by name, in the order of their numbers; none of a site without one."""
 
     @property
     def site_conf(self) -> Path:

@@ -14,10 +14,13 @@ from deploy.errors import BadReleaseError
 from deploy.fields import Fields
 from deploy.release import (
     NONE,
+    PASSWORD,
+    SORTS,
     WEB_SERVER,
     Certificate,
     Frontend,
     Health,
+    PhaseOf,
     Probe,
     Release,
     Route,
@@ -36,6 +39,9 @@ NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,63}")
 USER = re.compile(r"sealift-[0-9A-Za-z_-]{1,23}")
 """No other users may be named: who runs as root is not for a release to say."""
 INSTANCE = re.compile(r"[0-9a-z]{32}-[0-9a-f]{8}")
+PHASE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+HOST = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z.-]{0,62})")
+LAST_PHASE = 99
 
 
 def load(path: Path) -> Release:
@@ -71,10 +77,13 @@ def parse(text: str, path: Path) -> Release:
     needs = fields.optional("needs")
     glibc = _glibc(needs) if needs else NONE
     managed = fields.optional("systemd")
+    phases = {name: _phase(name, each) for name, each in fields.mapping("phases", needed=False)}
     fields.end()
     web = _web(server) if server else None
     systemd = _systemd(managed) if managed else None
-    release = Release(path, services, frontends, web, tools, sets, glibc, systemd)
+    release = Release(
+        path, services, frontends, web, tools, sets, glibc, systemd, _ordered(phases, where)
+    )
     _check(release, where)
     return release
 
@@ -235,6 +244,36 @@ def _packages(name: str, fields: Fields) -> Path:
     return path
 
 
+def _phase(name: str, fields: Fields) -> PhaseOf:
+    if not PHASE.fullmatch(name):
+        raise BadReleaseError("this is no name of a phase", where=fields.where, got=repr(name))
+    number = fields.integer("number", high=LAST_PHASE)
+    hosts = fields.child("hosts")
+    secrets = fields.string_map("secrets")
+    fields.end()
+    for secret, sort in secrets.items():
+        _name(secret, fields.where)
+        if sort not in SORTS:
+            raise BadReleaseError("this is no sort of secret", where=fields.where, got=repr(sort))
+    return PhaseOf(number, _configurations(hosts), secrets)
+
+
+def _configurations(fields: Fields) -> Mapping[str, Path]:
+    """Read by host where the configuration of a phase lies."""
+    hosts = {host: fields.path(host) for host in fields.names()}
+    for host in hosts:
+        if not HOST.fullmatch(host):
+            raise BadReleaseError("this is no name of a host", where=fields.where, got=repr(host))
+    return hosts
+
+
+def _ordered(phases: Mapping[str, PhaseOf], where: str) -> Mapping[str, PhaseOf]:
+    twice = _repeated(each.number for each in phases.values())
+    if twice is not None:
+        raise BadReleaseError("two phases have the same number", where=where, got=str(twice))
+    return dict(sorted(phases.items(), key=lambda item: item[1].number))
+
+
 def _name(text: str, where: str) -> str:
     if not NAME.fullmatch(text):
         raise BadReleaseError("this name cannot be used", where=where, got=repr(text))
@@ -255,6 +294,7 @@ def _check(release: Release, where: str) -> None:
     if WEB_SERVER in release.services:
         raise BadReleaseError(f"no service may be called {WEB_SERVER!r}", where=where)
     _check_pairs(release.services.values(), where)
+    _check_sorts(release, where)
     twice = _repeated(service.port for service in release.services.values())
     if twice is not None:
         raise BadReleaseError("two services have the same port", where=where, got=str(twice))
@@ -277,6 +317,16 @@ def _check_pairs(services: Iterable[Service], where: str) -> None:
             if pairs.setdefault(name, each) != each:
                 reason = f"two services declare the secret {name} in different pairs"
                 raise BadReleaseError(reason, where=where, got=f"{pairs[name]} and {each}")
+
+
+def _check_sorts(release: Release, where: str) -> None:
+    """Refuse a secret that would have to be two things at once."""
+    sorts = {name: PASSWORD for each in release.services.values() for name in each.secrets}
+    for phase in release.phases.values():
+        for name, sort in phase.secrets.items():
+            if sorts.setdefault(name, sort) != sort:
+                reason = f"the secret {name} is a password in one place and a key in another"
+                raise BadReleaseError(reason, where=where, hint="give one of them another name")
 
 
 def _repeated(ports: Iterable[int]) -> int | None:

@@ -6,10 +6,8 @@ heads do together is for `deploy.rolling`.
 
 from __future__ import annotations
 
-import io
-import json
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from deploy import lacking
 from deploy.audit import BY
 from deploy.dialogue import Session
 from deploy.errors import HeadError, HeadLostError, NoGenerationError
+from deploy.exchange import exchange, objects
 from deploy.place import AGENT, agent_of
 from deploy.planning import Load
 from deploy.report import error_json, of_head
@@ -25,13 +24,14 @@ from deploy.standby import Standby
 from store import bootstrap
 from store.database import DiskFullError
 from store.errors import Error
-from store.patience import SENDER, patient
+from store.patience import SENDER
 from store.send import send
 from store.wire import CutError, SilentError, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from deploy.dialogue import Channel
     from deploy.events import Observe
     from deploy.facts import Facts
     from deploy.host import Host
@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from deploy.place import Place
     from deploy.release import Release
     from store.local import LocalStore
+    from store.path import StorePath
     from store.send import Progress, Sent
 
+ROOT = "pushed"
+"""The collector's root on a head for what came last, which is no generation yet."""
 FACTS_SECONDS = 60.0
 COMMAND_SECONDS = 300.0
 POLL = 1.0
-MOST_SAID = 1 << 16
-"""Bytes that the shell of a bootstrap may say; it has a word to say."""
 SETTLE_MARGIN = 30.0
 """Seconds beyond its deadline that a lost head gets to have gone back: it looks every ten."""
 
@@ -61,7 +62,10 @@ class Running:
 class RemoteHead:
     """One head. Its methods are called by one thread at a time, but for `halt`."""
 
-    def __init__(self, host: Host, dial: Callable[[Host], Link], place: Place) -> None:
+    def __init__(
+        self, host: Host, dial: Callable[[Host], Link], place: Place, *, root: str = ROOT
+    ) -> None:
+        """Take what it is and how it is reached; `root` keeps there what is pushed to it."""
         self.host = host
         self.name = host.name
         self.place = place
@@ -74,7 +78,8 @@ class RemoteHead:
         self._dial = dial
         self._link: Link | None = None
         self._data: Data | None = None
-        self._standby = Standby("agent", "receive", "--root", ROOT)
+        self._root = root
+        self._standby = Standby("agent", "receive", "--root", root)
         self._halted = False
 
     def expect_push(self) -> None:
@@ -114,14 +119,20 @@ class RemoteHead:
         if (known := lacking.rest(store, top, facts)) is not None:
             return known
         with suppress(WireError):
-            sent = self._send(store, release, _ignore, dry_run=True)
+            sent = self._send(store, release, lambda _: None, dry_run=True)
             return Load(len(sent.paths), sent.raw, sent.blobs)
         return lacking.everything(store, top)
 
     def push(
-        self, store: LocalStore, release: Release, observe: Callable[[Progress], None]
+        self,
+        store: LocalStore,
+        release: Release,
+        observe: Callable[[Progress], None],
+        tops: Sequence[StorePath] = (),
     ) -> Sent:
-        """Send what the head lacks of the release's closure; it is verified there.
+        """Send what the head lacks of the closure of `tops`, or of the release.
+
+        It is verified there.
 
         Raises:
             Error: the connection broke, the disk is full, or the head refuses what came.
@@ -129,13 +140,30 @@ class RemoteHead:
         if not (self._facts.agent or self._facts.settled):
             self._bootstrap(store, release)
         try:
-            return self._send(store, release, observe)
+            return self._send(store, release, observe, tops)
         except WireError:
             # An agent of another version does not understand us; the one that comes with us does.
             if self._facts.agent:
                 raise
         self._bootstrap(store, release)
-        return self._send(store, release, observe)
+        return self._send(store, release, observe, tops)
+
+    def channel(self, *argv: str) -> Channel:
+        """Begin a program on the head that speaks in lines, as root.
+
+        Raises:
+            Error: the head cannot be reached.
+        """
+        return self._reached().channel(argv)
+
+    def knock(self) -> None:
+        """Make sure that a new connection is let in, whatever those do that are open.
+
+        Raises:
+            Error: it is not.
+        """
+        with closing(self._dial(self.host)) as link:
+            link.run(["true"], timeout=FACTS_SECONDS, root=False)
 
     def open(self, agent: str, observe: Observe) -> Session:
         """Begin a session with the head's agent, the program `agent`, unless one is begun."""
@@ -192,7 +220,7 @@ class RemoteHead:
         whose = ["env", f"{BY}={self.by}"] if self.by and words[0] in CHANGES else []
         argv = [*whose, self.place.agent, *words, "--json"]
         done = self._reached().run(argv, timeout=timeout)
-        records = tuple(_records(done.stdout))
+        records = tuple(objects(done.stdout))
         failure = next((each for each in records if "error" in each), None)
         if failure is not None:
             told = {**failure, "slug": failure["error"], "exit_code": done.status}
@@ -219,7 +247,7 @@ class RemoteHead:
         said = False
         try:
             for line in channel.lines(1.0):
-                for record in () if line is None else _records(line):
+                for record in () if line is None else objects(line):
                     if "error" in record:
                         told = {**record, "slug": record["error"], "exit_code": channel.status()}
                         raise of_head(self.name, told)
@@ -267,7 +295,7 @@ class RemoteHead:
                 with self._haltable(data):
                     yield data
                 return
-        with self._streams([agent, "agent", "receive", "--root", ROOT]) as data:
+        with self._streams([agent, "agent", "receive", "--root", self._root]) as data:
             yield data
 
     @contextmanager
@@ -285,6 +313,7 @@ class RemoteHead:
         store: LocalStore,
         release: Release,
         observe: Callable[[Progress], None],
+        tops: Sequence[StorePath] = (),
         *,
         dry_run: bool = False,
     ) -> Sent:
@@ -295,7 +324,7 @@ class RemoteHead:
             try:
                 return send(
                     store,
-                    [store.parse(release.path)],
+                    tops or [store.parse(release.path)],
                     reader=link.reader,
                     writer=link.writer,
                     observe=observe,
@@ -317,13 +346,13 @@ class RemoteHead:
         argv = ["sh", "-c", bootstrap.SCRIPT, "bootstrap", str(self.place.store_dir)]
         with self._streams(argv) as link:
             try:
-                said = _exchange(link, bootstrap.stream(store, tops)).decode("utf-8", "replace")
+                said = exchange(link, bootstrap.stream(store, tops), SENDER)
             except SilentError as error:
                 raise self._silent(error) from error
             status = link.status()
             if status:
                 reason = f"the agent cannot be brought to {self.name}"
-                text = (link.stderr.strip() or said.strip())[-400:]
+                text = (link.stderr.strip() or said.decode("utf-8", "replace").strip())[-400:]
                 raise HeadError(reason, where=self.name, got=text or f"exit status {status}")
         self.facts = replace(self._facts, agent=True)
 
@@ -365,36 +394,4 @@ class RemoteHead:
 
 CHANGES = frozenset({"start", "stop", "restart", "gc"})
 """Commands that a head notes."""
-ROOT = "pushed"
-"""The collector's root on a head for what came last, which is no generation yet."""
 NOT_FOUND = 127
-
-
-def _exchange(link: Data, chunks: Iterable[bytes]) -> bytes:
-    """Write all that it takes, and return what it says in the end.
-
-    Raises:
-        SilentError: it neither takes nor says anything any more.
-    """
-    with patient(link.reader, link.writer, SENDER) as (_, writer), suppress(BrokenPipeError):
-        for chunk in chunks:
-            left = memoryview(chunk)
-            while left:
-                left = left[writer.write(left) :]
-    # Its input ends with the last name of the stream.
-    with suppress(OSError):
-        link.writer.close()
-    with patient(link.reader, io.BytesIO(), SENDER) as (reader, _):
-        return reader.read(MOST_SAID)
-
-
-def _records(output: bytes) -> Iterator[dict[str, Any]]:
-    for line in output.splitlines():
-        with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict):
-                yield found
-
-
-def _ignore(_progress: object) -> None:
-    """Observe nothing."""

@@ -43,7 +43,8 @@ class ToldError(Error):
         super().__init__(_text(record.get("reason")) or "it did not say why", **facts)
         self.service = service
         self.request = request
-        self.log = tuple(str(line) for line in record.get("log") or ())
+        log = record.get("log")
+        self.log = tuple(map(str, log)) if isinstance(log, list | tuple) else ()
 
 
 def error_json(error: BaseException) -> dict[str, Any]:

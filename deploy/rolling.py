@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from deploy import aftermath, amounts, ending
 from deploy.dialogue import TOUCHED, Phase
 from deploy.ending import End, Kind
-from deploy.errors import DisagreeError, HeadError
+from deploy.errors import DisagreeError, FleetError, HeadError
 from deploy.events import Event, What
 from deploy.fleet import ACTIONS, FINAL, Action, Happening, Stage, advance
 from deploy.heartbeat import beating
@@ -59,6 +59,10 @@ class Outcome:
     seconds: float
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class Rolling:
     """One rollout under way; made for a single `run`.
@@ -72,6 +76,8 @@ class Rolling:
     show: Callable[[Plan], None]
     agree: Callable[[], bool]
     tell: Tell
+    between: Callable[[], None] = nothing
+    """Called when everything is pushed and no service was touched; a `FleetError` of it stands."""
     plan: Plan | None = None
     _active: tuple[RemoteHead, ...] = ()
     _healthy: dict[str, Healthy] = field(default_factory=dict)
@@ -120,6 +126,8 @@ class Rolling:
             self._failures.setdefault("", StoppedError())
             self._stopping.forget()
             return Happening.STOPPED
+        except FleetError:
+            raise
         except TeamError as error:
             self._note(error.failures)
             return Happening.FAILED
@@ -197,6 +205,7 @@ class Rolling:
             self.tell(head.name, Event(What.PUSHED, head.name, amounts.moved(sent)))
 
         self._each(self._active, push, together=True)
+        self.between()
 
     def _watching(self, head: RemoteHead) -> Callable[[Progress], None]:
         return amounts.watching(

@@ -6,11 +6,12 @@ repaired by the next command that changes the head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.activate import current_release
-from deploy.release import WEB_SERVER
+from deploy.phases.standing import read, standings
+from deploy.release import NONE, WEB_SERVER
 from deploy.services import Phase, Process
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from deploy.head import Head
     from deploy.journal import Intent
     from deploy.lock import Holder
+    from deploy.phases.standing import Standing
     from deploy.profile import Generation
     from deploy.release import Release
 
@@ -71,6 +73,8 @@ class HeadStatus:
     services: tuple[ServiceStatus, ...]
     certificates: tuple[Expiry, ...]
     """Those that have run out or soon will; services may run well all the same."""
+    phases: Mapping[str, Standing] = field(default_factory=lambda: NONE)
+    """Where it stands with the phases of the current release, by name."""
 
     @property
     def healthy(self) -> bool:
@@ -87,12 +91,16 @@ def status(head: Head) -> HeadStatus:
     generation = None if number is None else head.profile.get(number)
     services: tuple[ServiceStatus, ...] = ()
     ending: tuple[Expiry, ...] = ()
+    phases: Mapping[str, Standing] = NONE
     if generation is not None:
         release = current_release(head)
         services = _services(head, release, generation)
         ending = head.expiring(release)
+        phases = standings(release, head.name, read(head.store.var_dir / "head" / "phases"))
     alive = head.services.alive()
-    return HeadStatus(head.name, head.url, generation, alive, holder, interrupted, services, ending)
+    return HeadStatus(
+        head.name, head.url, generation, alive, holder, interrupted, services, ending, phases
+    )
 
 
 def history(head: Head) -> tuple[Generation, ...]:

@@ -157,10 +157,15 @@ def _look(head: RemoteHead, wish: Wish, begin: Callable[[RemoteHead], None]) -> 
     secrets = secrets_head.needs(chosen(wish.release, head.host.services))
     coming = wish.secrets.get(head.name, {})
     needed = {name for names in secrets.values() for name in names}
+    of_phases = preflight.phases(head.name, facts, wish.release)
     return replace(
         plan,
         steps=(*steps, *planning.rotated(steps, secrets, preflight.fresh(facts, coming))),
-        rows=(*rows, preflight.secrets(facts, needed, coming)),
+        rows=(
+            *rows,
+            preflight.secrets(facts, needed, coming),
+            *(() if of_phases is None else (of_phases,)),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BadReleaseError
-from deploy.ports import command, listeners, parse
+from deploy.ports import command, listeners, owners, parse
 from deploy.programs import ports
 from deploy.release_file import load
 from deploy.settings import Settings
@@ -26,6 +26,16 @@ TABLE = """\
 
 def test_the_kernel_s_table() -> None:
     assert parse(TABLE, {8080, 80, 443}) == {"111": 8080, "222": 80}
+
+
+def test_who_waits_for_datagrams_counts_and_who_speaks_to_one_does_not() -> None:
+    waits = TABLE.replace(" 0A ", " 07 ", 1)
+    assert parse(waits, {8080, 80}, protocol="udp") == {"111": 8080}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        assert [each.pid for each in owners((), (port,))] == [os.getpid()]
+        assert not owners((port,))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::"])

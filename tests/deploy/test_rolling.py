@@ -20,6 +20,7 @@ from deploy.errors import (
     FleetRefusedError,
     FleetRevertedError,
 )
+from deploy.phases.errors import PhasesPartialError
 from deploy.planning import Load, Plan
 from deploy.rolling import Outcome, Rolling
 from deploy.survey import Wish
@@ -283,6 +284,36 @@ def test_nothing_is_done_that_is_not_agreed_to(store: LocalStore) -> None:
             [h.remote() for h in heads], wish, lambda _: None, lambda: False, lambda *_: None
         ).run()
     assert not any(head.words for head in heads)
+
+
+def test_what_comes_between_push_and_services_goes_first(store: LocalStore) -> None:
+    heads = three()
+    seen: list[list[str]] = []
+
+    def between() -> None:
+        seen.append([word for head in heads for word in head.words if word != "alive"])
+
+    _rolled_with(between, heads, store)
+    assert seen == [[]]
+    assert run_of(heads) == [NEW] * 3
+
+
+def test_what_fails_between_is_told_as_it_is_and_touches_no_service(store: LocalStore) -> None:
+    heads = three()
+
+    def between() -> None:
+        raise PhasesPartialError("redis failed", lines=[], heads={}, cause=None, hint="again")
+
+    with pytest.raises(PhasesPartialError, match="redis failed"):
+        _rolled_with(between, heads, store)
+    assert run_of(heads) == [OLD] * 3
+    assert not any("prepare" in head.words for head in heads)
+
+
+def _rolled_with(between: Callable[[], None], heads: list[FakeHead], store: LocalStore) -> None:
+    wish = Wish(store, "bob", RELEASE, deadline=2.0)
+    reached = [head.remote() for head in heads]
+    Rolling(reached, wish, lambda _: None, lambda: True, lambda *_: None, between).run()
 
 
 def two_at_once(store: LocalStore, rounds: int) -> Iterator[tuple[list[FakeHead], list[object]]]:

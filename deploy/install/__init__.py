@@ -1,0 +1,1 @@
+"""A phase's configuration on the head itself: packages, users, folders, files and units."""
