@@ -43,6 +43,7 @@ AWAY: Mapping[str, str] = {
     "receipt": SENDS,
     "plan": SENDS,
     "deploy": SENDS,
+    "phase": SENDS,
     "prove-offline": SENDS,
     "export": BUILDS,
     "import": SENDS,

@@ -33,6 +33,15 @@ def service_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return _matching([*found, "nginx"], ctx, incomplete)
 
 
+def phase_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Offer phases, and all of them; after a comma the next one."""
+    from builders.recipe import Kind
+
+    before, comma, last = incomplete.rpartition(",")
+    found = [name for name, recipe in _recipes(ctx).items() if recipe.kind is Kind.PHASE]
+    return [f"{before}{comma}{name}" for name in _matching(["all", *found], ctx, last)]
+
+
 def _matching(names: Iterable[str], ctx: click.Context, incomplete: str) -> list[str]:
     given = {word for value in ctx.params.values() if isinstance(value, tuple) for word in value}
     return [name for name in names if name.startswith(incomplete) and name not in given]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     from deploy.bill import Change
     from deploy.diff import Diff, Parts
+    from deploy.phases.difference import PhaseChange
 
 
 def record(found: Diff) -> dict[str, Any]:
@@ -21,6 +23,7 @@ def record(found: Diff) -> dict[str, Any]:
             {"name": p.name, **_sides(p.before, p.after), "delta": p.delta} for p in found.packages
         ],
         "inside": None if found.inside is None else [_inside(each) for each in found.inside],
+        "phases": [phase_record(each) for each in found.phases],
         "size_before": found.size_before,
         "size_after": found.size_after,
     }
@@ -41,8 +44,38 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         alone = list(each["members"]) == [each["name"]]
         members = "" if alone else f"  ({', '.join(each['members'])})"
         yield f"{each['ecosystem']:<9} {each['name']}: {_moved(each)}{members}"
+    yield from _phases(found)
     delta = found["size_after"] - found["size_before"]
     yield f"closure   {found['size_after']:,} bytes ({delta:+,})"
+
+
+def phase_record(each: PhaseChange) -> dict[str, Any]:
+    """Give how a phase differs as JSON."""
+    return {
+        "phase": each.phase,
+        "change": each.change,
+        "files": [asdict(file) | {"diff": file.diff.splitlines()} for file in each.files],
+        "packages": _pairs(each.packages),
+        "parameters": _pairs(each.parameters),
+    }
+
+
+def _pairs(found: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
+    return [{"name": name, "before": was, "after": now} for name, (was, now) in found.items()]
+
+
+def _phases(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs of phases, with the text of files; heads of old tell nothing of them."""
+    for each in found.get("phases", ()):
+        yield f"phase     {each['change']:<8} {each['phase']}"
+        for one in each["packages"]:
+            yield f"  package {one['name']}: {one['before'] or '-'} → {one['after'] or '-'}"
+        for one in each["parameters"]:
+            before, after = (json.dumps(one[side]) for side in ("before", "after"))
+            yield f"  setting {one['name']}: {before} → {after}"
+        for file in each["files"]:
+            yield f"  file    {file['change']:<8} {file['path']}"
+            yield from (f"    {text}" for text in file["diff"])
 
 
 def _changes(parts: Parts) -> list[tuple[str, str]]:

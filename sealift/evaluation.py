@@ -1,7 +1,8 @@
 """What an earlier run found, if nothing that decides it has changed: a build's fast way out.
 
 An evaluation's key covers every recipe and lock, every source tree, the builders' own code and
-the settings that enter a derivation. Equal keys give equal outputs; nothing is parsed to find out.
+the settings that enter a derivation, the cluster among them. Equal keys give equal outputs;
+nothing is parsed to find out.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from sealift.site import Memo
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from builders.settings import Settings
     from sealift.site import Site
     from store.path import StorePath
 
-_FORMAT = 3
+_FORMAT = 4
 _TABLE = "evaluation"
 _SPECS = "sources"
 
@@ -69,6 +71,19 @@ def remember(
     site.store.memo_put(_TABLE, key, json.dumps(known).encode())
 
 
+def _cluster(settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
+    """Give all that decides who is in the cluster, and what its phases are told."""
+    said = settings.cluster
+    if said is None:
+        return None
+    from builders.kept_node import meaning
+
+    phases = {name: meaning(of) for name, of in said.phases.items()}
+    hosts = {name: asdict(of) for name, of in settings.hosts.items()}
+    about = [said.name, said.hosts, dict(said.addresses), phases]
+    return [*about, hosts, dict(settings.groups)]
+
+
 def _is_last(site: Site, name: str, path: str) -> bool:
     """Tell whether the root that goes by a recipe's name leads to this path."""
     try:
@@ -101,6 +116,6 @@ def _key(site: Site, base: str, specs: Sequence[SourceSpec]) -> str:
     cache = Memo(site.store, "source")
     chosen = site.settings
     trees = [source_digest(spec, chosen.source_base(spec), cache=cache) for spec in specs]
-    settings = [str(chosen.store_dir), str(chosen.state_dir), chosen.sandbox]
+    settings = [str(chosen.store_dir), str(chosen.state_dir), chosen.sandbox, _cluster(chosen)]
     facts = [base, code_digest(), trees, settings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

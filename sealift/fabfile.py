@@ -1,4 +1,4 @@
-"""What operators do with heads as tasks: `fab deploy --host head[1-3]`.
+"""What operators do with heads as tasks: `fab deploy --host head[1-3]`, `fab phase.run 0-4`.
 
 A site has them by `from sealift.fabfile import namespace` in a `fabfile.py` of its own; `fab -r`
 takes the path of this package instead. Each task is made of the command of the same name: its
@@ -9,6 +9,7 @@ SEALIFT_CONFIG. From Python, `sealift.fleet` has the functions that the commands
 from __future__ import annotations
 
 from inspect import Parameter, Signature
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -33,10 +34,14 @@ COMMANDS = (
 )
 
 
+PHASE = ("list", "plan", "run", "verify", "undo")
+"""The commands of `sealift phase`, which are tasks of a collection of that name."""
+
+
 def words(command: click.Command, said: dict[str, Any]) -> list[str]:
     """Return the command line that a task's arguments stand for; what is not said is left out.
 
-    Services are one argument of a task, with commas between them.
+    Where a command takes several (services, phases to skip), a task takes one, with commas between.
     """
     options, names = [], []
     for param in command.params:
@@ -44,37 +49,47 @@ def words(command: click.Command, said: dict[str, Any]) -> list[str]:
         if isinstance(param, click.Option):
             options += _option(param, value)
         elif value not in (None, ""):
-            names += [name for name in str(value).replace(",", " ").split() if name]
+            names += _listed(value) if param.nargs < 0 else [str(value)]
     return [*options, "--", *names]
 
 
 def _called(param: click.Parameter) -> str:
     """Return what a task calls it: the option's own word, which is not always its variable."""
     words = [each.lstrip("-").replace("-", "_") for each in param.opts]
-    return max(words, key=len)
+    name = max(words, key=len)
+    return f"{name}_" if iskeyword(name) else name
 
 
 def _option(param: click.Option, value: object) -> list[str]:
     flag = max(param.opts, key=len)
     if param.is_flag:
         return [flag] if value else []
+    if param.multiple:
+        return [f"{flag}={each}" for each in _listed(value or "")]
     return [] if value is None or value == param.default else [f"{flag}={value}"]
 
 
-def task(name: str) -> Task[Any]:
-    """Make the task of a command.
+def _listed(value: object) -> list[str]:
+    return [each for each in str(value).replace(",", " ").split() if each]
+
+
+def task(*path: str) -> Task[Any]:
+    """Make the task of a command; `path` is what it is called, with its group.
 
     Raises:
         KeyError: there is no such command.
     """
-    command = cli.get_command(click.Context(cli), name)
+    command: click.Command | None = cli
+    for name in path:
+        group = command if isinstance(command, click.Group) else None
+        command = group and group.get_command(click.Context(group), name)
     if command is None:
-        raise KeyError(name)
+        raise KeyError(" ".join(path))
 
     def body(_context: object, **said: Any) -> None:  # noqa: ANN401 - whatever was typed
         from sealift.__main__ import main
 
-        code = main([name, *words(command, said)])
+        code = main([*path, *words(command, said)])
         if code:
             raise Exit(code=code)
 
@@ -84,7 +99,7 @@ def task(name: str) -> Task[Any]:
     body.__doc__ = command.help
     options = [param for param in command.params if isinstance(param, click.Option)]
     texts = {_called(each): each.help for each in options if each.help}
-    return Task(body, name=name, help=texts)
+    return Task(body, name=path[-1], help=texts)
 
 
 def _parameter(param: click.Parameter) -> Parameter:
@@ -93,4 +108,7 @@ def _parameter(param: click.Parameter) -> Parameter:
     return Parameter(_called(param), Parameter.POSITIONAL_OR_KEYWORD, default=default)
 
 
-namespace = Collection(*(task(name) for name in COMMANDS))
+namespace = Collection(
+    *(task(name) for name in COMMANDS),
+    Collection("phase", *(task("phase", name) for name in PHASE)),
+)

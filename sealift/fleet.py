@@ -63,10 +63,15 @@ def chosen(site: Site, wanted: str | None) -> tuple[Host, ...] | None:
 
 
 @contextmanager
-def reaching(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[RemoteHead, ...]]:
-    """Give the heads, each connected when it is first asked, and hang up in the end."""
+def reaching(
+    settings: Settings, hosts: Sequence[Host], *, root: str | None = None
+) -> Iterator[tuple[RemoteHead, ...]]:
+    """Give the heads, each connected when it is first asked, and hang up in the end.
+
+    `root` keeps there what is pushed to them; by default it is a release.
+    """
     from deploy.place import Place
-    from deploy.remote import RemoteHead
+    from deploy.remote import ROOT, RemoteHead
     from sealift.hosts import ssh
 
     how = ssh(settings)
@@ -78,7 +83,7 @@ def reaching(settings: Settings, hosts: Sequence[Host]) -> Iterator[tuple[Remote
         return connect(host, how)
 
     place = Place(settings.store_dir)
-    heads = tuple(RemoteHead(host, dial, place) for host in hosts)
+    heads = tuple(RemoteHead(host, dial, place, root=root or ROOT) for host in hosts)
     for head in heads:
         head.by = operator()
     try:
@@ -161,15 +166,18 @@ def roll(
     show: Callable[[Plan], None],
     agree: Callable[[], bool],
     tell: Tell,
+    between: Callable[[], None] | None = None,
 ) -> Outcome:
     """Put a release on heads, or take them back, as `deploy.rolling` does it.
+
+    `between` is called when the release is pushed and no service was touched.
 
     Raises:
         FleetError: it did not come to its end; says what each head runs.
     """
-    from deploy.rolling import Rolling
+    from deploy.rolling import Rolling, nothing
 
-    return Rolling(heads, wanted, show, agree, tell).run()
+    return Rolling(heads, wanted, show, agree, tell, between or nothing).run()
 
 
 def plan(heads: Sequence[RemoteHead], wanted: Wish) -> Plan:

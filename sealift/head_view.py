@@ -26,6 +26,8 @@ SECONDS = -len(":59")
 """Where in a moment the seconds begin."""
 
 
+WELL = "verified"
+"""What a phase is that nothing is to be done for."""
 NUMBER = "\0"
 """Stands for a generation's number in what heads can have in common."""
 
@@ -41,7 +43,7 @@ def status(found: Record) -> list[str]:
     lines = [f"{found['head']}  {found['url']}  {of}"]
     if found["changing"] is not None:
         lines.append(f"is being changed by {found['changing']}")
-    lines += [*cut, *_certificates(found)]
+    lines += [*cut, *_certificates(found), *_phases(found)]
     width = max((len(each["name"]) for each in found["services"]), default=0)
     return lines + [_service(each, width) for each in found["services"]]
 
@@ -111,6 +113,12 @@ def _certificates(found: Record) -> list[str]:
     ]
 
 
+def _phases(found: Record) -> list[str]:
+    """Say which phases of the release the head is behind with; heads of old tell of none."""
+    told = [f"{name} {state}" for name, state in found.get("phases", {}).items() if state != WELL]
+    return [f"phases: {', '.join(told)}; to bring them on: sealift phase run"] if told else []
+
+
 def _service(each: Record, width: int) -> str:
     since = moment(each["since"]) if each["since"] else ""
     pid = str(each["pid"] or "-")
@@ -131,7 +139,7 @@ def _shared(found: Record) -> str:
         lines.append(f"is being changed by {found['changing']}")
     if found["interrupted"] is not None:
         lines.append(f"{found['interrupted']['action']} was interrupted")
-    lines += _certificates(found)
+    lines += [*_certificates(found), *_phases(found)]
     width = max((len(each["name"]) for each in found["services"]), default=0)
     for each in found["services"]:
         name = each["path"].rpartition("/")[2]

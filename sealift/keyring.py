@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from builders.settings import Settings
     from deploy.host import Host
@@ -21,11 +21,19 @@ def vault(settings: Settings) -> Vault:
 
 
 def readers(settings: Settings) -> tuple[Host, ...]:
-    """Return the hosts that have secrets: those reached by SSH on which services run."""
-    from deploy import inventory
+    """Return the hosts that have secrets.
 
-    hosts = inventory.load(settings).hosts.values()
-    return tuple(each for each in hosts if not each.local and each.services != ())
+    They are those reached by SSH on which services run, and those of the cluster.
+    """
+    from deploy import inventory
+    from deploy.cluster import cluster_hosts
+
+    known = inventory.load(settings)
+    said = settings.cluster
+    members = cluster_hosts(known, said.hosts, said.addresses) if said else ()
+    names = {each.name for each in members}
+    remote = (each for each in known.hosts.values() if not each.local)
+    return tuple(each for each in remote if each.services != () or each.name in names)
 
 
 def recipients(settings: Settings) -> Recipients:
@@ -66,10 +74,21 @@ def sealed(
         SecretUnreadableError: a secret was sealed for other keys than a host has now.
         UnknownServiceError: a host is to run nothing of the release.
     """
+    return sealed_names(settings, {host.name: _needed(wanted, host) for host in hosts})
+
+
+def sealed_names(
+    settings: Settings, wants: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, bytes]]:
+    """Return per host those of the secrets named for it that the vault has, sealed.
+
+    Raises:
+        NoRecipientError: a host has no pinned key that secrets could be sealed to.
+        SecretUnreadableError: a secret was sealed for other keys than a host has now.
+    """
     from deploy.vault import choose
 
     have = vault(settings)
-    wants = {host.name: _needed(wanted, host) for host in hosts}
     if not {name for names in wants.values() for name in names} & set(have.names()):
         return {}
     # A host without any pinned key is not reached, which is said where it is tried.

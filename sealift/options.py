@@ -32,6 +32,20 @@ deadline = click.option(
     help="A head that hears nothing for so long goes back by itself; 60 by default.",
 )
 
+phase_deadline = click.option(
+    "--deadline",
+    type=click.FloatRange(min=1, max=3600),
+    metavar="SECONDS",
+    help="A head that hears nothing for so long ends what it is at and begins nothing new; "
+    "60 by default.",
+)
+
 allow_missing = click.option(
     "--allow-missing", is_flag=True, help="Go on without heads that cannot be reached."
+)
+
+phases = click.option(
+    "--phases",
+    metavar="PHASES",
+    help="Phases of the cluster, too: 0-4, redis, all; see sealift phase.",
 )

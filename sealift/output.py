@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,20 @@ class _Descriptor(io.FileIO):
             raise OutputError(fault, _NAMES[self.fileno()]) from fault
 
 
+class _Stream(io.TextIOWrapper):
+    """Text that several threads write: Python's own may mix it with other memory then."""
+
+    _writing = threading.RLock()
+
+    def write(self, text: str, /) -> int:
+        with self._writing:
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._writing:
+            super().flush()
+
+
 def guard() -> None:
     """Let the process's own streams raise `OutputError`; those that were replaced stay."""
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
@@ -64,7 +79,7 @@ def _guarded(stream: io.TextIOBase | object) -> io.TextIOWrapper:
     if not isinstance(stream, io.TextIOWrapper):
         raise TypeError(stream)
     stream.flush()
-    return io.TextIOWrapper(
+    return _Stream(
         io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,

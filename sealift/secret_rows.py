@@ -103,4 +103,7 @@ def users(release: Release | None) -> Mapping[str, tuple[str, ...]]:
     for service, names in (needs(release) if release else {}).items():
         for name in names:
             found.setdefault(name, []).append(service)
+    for phase, about in (release.phases if release else {}).items():
+        for name in about.secrets:
+            found.setdefault(name, []).append(f"phase {phase}")
     return {name: tuple(sorted(users)) for name, users in found.items()}

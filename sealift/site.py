@@ -32,6 +32,7 @@ from store.local import LocalStore
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from builders.cluster import Cluster
     from builders.plan import Plan
     from builders.project import Project
     from builders.recipe import Recipe, SourceSpec
@@ -82,11 +83,20 @@ class Location:
 
 def own_store() -> Path | None:
     """Return the store that this very program lies in, if it does."""
-    here = Path(os.path.realpath(__file__))
-    for folder in here.parents:
-        if _is_store_name(here.relative_to(folder).parts[0]):
-            return folder
-    return None
+    path = own_path()
+    return None if path is None else path.parent
+
+
+def own_path() -> Path | None:
+    """Return the store path that this very program lies in, if it does.
+
+    That of its environment, where it has one: the path of this file is but a part of that.
+    """
+    here, prefix = (Path(os.path.realpath(each)) for each in (__file__, sys.prefix))
+    found = next((each for each in here.parents if _is_store_name(each.name)), None)
+    if found is None or sys.prefix == sys.base_prefix or prefix.parent != found.parent:
+        return found
+    return prefix
 
 
 def _check_root() -> None:
@@ -164,12 +174,21 @@ class Site:
         var = self.store.var_dir
         return (var / RECEIVED).is_dir() or (var / "locks" / RECEIVED).exists()
 
+    @cached_property
+    def cluster(self) -> Cluster | None:
+        """The hosts of the site's cluster, and what it says of phases; None if it has none.
+
+        Raises:
+            InputError: a host is not there, or has no IP address.
+        """
+        return cluster(self.settings)
+
     @property
     def project(self) -> Project:
-        """Settings and recipes, as planners want them."""
+        """Settings, recipes and cluster, as planners want them."""
         from builders.project import Project
 
-        return Project(self.settings, self.recipes)
+        return Project(self.settings, self.recipes, self.cluster)
 
     def source(self, recipe: Recipe) -> SourceTree | None:
         """Look at a recipe's source tree."""
@@ -275,6 +294,31 @@ class Site:
         near = get_close_matches(text, self.recipes, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "sealift list"
         return InputError(f"{text!r} is neither a store path nor a recipe", hint=hint)
+
+
+def cluster(settings: Settings) -> Cluster | None:
+    """Return the cluster that the settings tell of, if they do.
+
+    Raises:
+        InputError: a host is not there, or has no IP address.
+    """
+    said = settings.cluster
+    if said is None:
+        return None
+    from builders.cluster import Cluster, ClusterHost
+    from deploy import inventory
+    from deploy.cluster import cluster_hosts, within
+
+    known = inventory.load(settings)
+    hosts = cluster_hosts(known, said.hosts, said.addresses)
+    names = tuple(host.name for host in hosts)
+    return Cluster(
+        said.name,
+        tuple(ClusterHost(each.name, each.address, each.priority) for each in hosts),
+        settings.file,
+        lambda wanted: within(hosts, known.select(wanted)) if wanted else names,
+        said.phases,
+    )
 
 
 def _is_store_name(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,10 @@ from sealift.options import as_json
 from store.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from deploy.events import Event
+    from deploy.install.machine import Machine
     from deploy.systemd_head import SystemdHead
     from sealift.site import Location, Site
 
@@ -94,6 +98,52 @@ def recover(location: Location) -> None:
         look(_head(site), _tell)
 
 
+@agent.command()
+@click.pass_obj
+def phases(location: Location) -> int:
+    """Do the work of phases on this head at the word of whoever is at the other end."""
+    from deploy.install.serve import serve
+    from deploy.line import Line
+
+    line = Line(sys.stdin.fileno(), sys.stdout.fileno())
+    try:
+        return serve(line, lambda: _machine(location))
+    finally:
+        line.close()
+
+
+@agent.command("phases-boot")
+@click.pass_obj
+def phases_boot(location: Location) -> None:
+    """Open the secrets of phases, when the machine has started."""
+    from deploy.install.boot import boot as begin
+
+    with _machine(location) as machine:
+        begin(machine)
+
+
+@contextmanager
+def _machine(location: Location) -> Iterator[Machine]:
+    """Give this machine as phases see it, and keep the store's collector out meanwhile.
+
+    Raises:
+        InputError: it is no head, or not for this user to change.
+    """
+    from deploy.install.copying import make_folders
+    from deploy.install.machine import Machine
+    from deploy.layout import Layout
+    from sealift.site import own_path
+    from store.lock import close_to_others
+
+    _check_root()
+    with location.open() as site, site.store.session():
+        layout = Layout(site.store.var_dir, site.settings.state_dir)
+        for folder in (layout.head_dir, layout.profiles_dir):
+            make_folders(folder)
+        close_to_others(layout.head_dir)
+        yield Machine(layout, site.store.store_dir, own_path())
+
+
 def _head(site: Site) -> SystemdHead:
     """Return the head that this machine is.
 
@@ -102,9 +152,13 @@ def _head(site: Site) -> SystemdHead:
     """
     from deploy.systemd_head import SystemdHead
 
+    _check_root()
+    return SystemdHead(site.store)
+
+
+def _check_root() -> None:
     if os.geteuid() != 0:
         raise InputError("only root changes a head", hint="sudo")
-    return SystemdHead(site.store)
 
 
 def _tell(event: Event) -> None:

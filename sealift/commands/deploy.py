@@ -75,6 +75,7 @@ def plan(
 @options.batch
 @options.deadline
 @options.allow_missing
+@options.phases
 @yes
 @as_json
 @click.pass_obj
@@ -84,6 +85,7 @@ def deploy(
     host: str | None,
     *,
     release: str | None,
+    phases: str | None,
     yes: bool,
     as_json: bool,
     **wanted: Any,  # noqa: ANN401 - what the options give
@@ -92,19 +94,26 @@ def deploy(
 
     On several heads everything that can fail is done everywhere before one of them switches. If
     one fails, all go back. Exits with 6 if nothing was touched, 5 if all went back, 4 if heads
-    differ.
+    differ. With --phases those are carried out before any service is touched; they do not go back.
     """
     from deploy.activate import deploy as put
     from sealift import fleet
+    from sealift import phases as work
 
     with location.open() as site:
         hosts = fleet.chosen(site, host)
         if hosts is not None:
             found = fleet.release(site, release)
             _warn(site, found, release)
-            _roll(site, hosts, found, wanted, yes=yes, as_json=as_json)
+            between = None
+            if phases is not None:
+                missing = {"allow_missing": wanted["allow_missing"]}
+                between = work.beside(
+                    site, found, host, phases, yes=yes, as_json=as_json, **missing
+                )
+            _roll(site, hosts, found, wanted, yes=yes, as_json=as_json, between=between)
             return
-        _check_alone(wanted)
+        _check_alone(wanted | {"phases": phases})
         head = site.head(host)
         path = site.store.real(site.path(release or site.release()))
         _ask(f"Deploy {path.name} to {head.name}?", yes=yes)
@@ -119,6 +128,7 @@ def deploy(
 @options.batch
 @options.deadline
 @options.allow_missing
+@options.phases
 @yes
 @as_json
 @click.pass_obj
@@ -128,13 +138,15 @@ def rollback(
     host: str | None,
     *,
     to: int | None,
+    phases: str | None,
     yes: bool,
     as_json: bool,
     **wanted: Any,  # noqa: ANN401 - what the options give
 ) -> None:
     """Run the generation before the current one again, or the one that --to names.
 
-    Several heads go back together or not at all, as with deploy.
+    Several heads go back together or not at all, as with deploy. With --phases those of the earlier
+    release are carried out after its services run.
     """
     from deploy.activate import rollback as back
     from sealift import fleet
@@ -142,9 +154,12 @@ def rollback(
     with location.open() as site:
         hosts = fleet.chosen(site, host)
         if hosts is not None:
-            _roll(site, hosts, None, {"to": to, **wanted}, yes=yes, as_json=as_json)
+            meant = {"to": to, **wanted}
+            after = _phases_before(site, hosts, host, phases, meant, yes=yes, as_json=as_json)
+            _roll(site, hosts, None, meant, yes=yes, as_json=as_json)
+            after()
             return
-        _check_alone(wanted)
+        _check_alone(wanted | {"phases": phases})
         head = site.head(host)
         _ask(f"Roll {head.name} back?", yes=yes)
         outcome = back(head, to, observe=telling(as_json=as_json))
@@ -211,6 +226,7 @@ def _roll(
     *,
     yes: bool,
     as_json: bool,
+    between: Callable[[], None] | None = None,
 ) -> None:
     """Change several heads, or one that is another machine."""
     from deploy.errors import FleetRefusedError
@@ -234,7 +250,12 @@ def _roll(
     with fleet.reaching(site.settings, hosts) as heads:
         try:
             outcome = fleet.roll(
-                heads, wish, show=show, agree=agree, tell=telling_of(as_json=as_json)
+                heads,
+                wish,
+                show=show,
+                agree=agree,
+                tell=telling_of(as_json=as_json),
+                between=between,
             )
         except FleetRefusedError as error:
             if answers == [False]:
@@ -242,6 +263,39 @@ def _roll(
             raise
         urls = {head.name: head.url for head in heads}
     _rolled(outcome, urls, as_json=as_json)
+
+
+def _phases_before(
+    site: Site,
+    hosts: Sequence[Host],
+    host: str | None,
+    phases: str | None,
+    wanted: dict[str, Any],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> Callable[[], None]:
+    """Return what carries out the phases of the release that heads go back to.
+
+    Raises:
+        InputError: that release is not on this machine any more.
+    """
+    from sealift import fleet
+    from sealift import phases as work
+
+    if phases is None:
+        return lambda: None
+    with fleet.reaching(site.settings, hosts) as heads:
+        found = fleet.plan(heads, fleet.wish(site, hosts, None, wanted))
+    targets = {str(each.target.path) for each in found.heads if each.target is not None}
+    if not targets:
+        return lambda: None
+    if len(targets) > 1:
+        reason = "which release's phases are meant is not plain: heads go back to different ones"
+        raise InputError(reason, got=", ".join(sorted(targets)), hint="sealift phase run --release")
+    release = fleet.release(site, targets.pop())
+    missing = {"allow_missing": wanted["allow_missing"]}
+    return work.beside(site, release, host, phases, yes=yes, as_json=as_json, **missing)
 
 
 def _show(plan: Plan, *, as_json: bool, err: bool = False) -> None:

@@ -97,6 +97,7 @@ NOTHING: dict[str, Any] = {
     "interrupted": None,
     "services": [],
     "certificates": [],
+    "phases": {},
 }
 
 
@@ -127,6 +128,7 @@ def _record(found: HeadStatus) -> dict[str, Any]:
             {"name": each.name, "end": each.end.timestamp(), "expired": each.past}
             for each in found.certificates
         ],
+        "phases": {name: each.value for name, each in found.phases.items()},
     }
 
 

@@ -82,12 +82,17 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     from enum import Enum
     from pathlib import Path
 
+    from builders.fields import Node
+    from builders.kept_node import plain
+    from builders.phase_types import Type
+
+    if isinstance(value, (Node, Type)):
+        return plain(value) if isinstance(value, Node) else str(value)
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
+        found = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: _plain(inner) for name, inner in found.items() if inner is not None}
+    if isinstance(value, (Enum, Path)):
+        return value.value if isinstance(value, Enum) else str(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

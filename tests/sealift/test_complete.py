@@ -30,6 +30,9 @@ OFFERED = {
     "what does not run": ("sealift restart frontend", set[str]()),
     "the web server": ("sealift stop ngi", {"nginx"}),
     "start": ("sealift start web", {"websocket_5011"}),
+    "a phase": ("sealift phase run sto", {"storage"}),
+    "another phase": ("sealift phase plan storage,red", {"storage,redis"}),
+    "a phase to skip": ("sealift phase run all --skip slu", {"slurm"}),
 }
 
 

@@ -79,3 +79,46 @@ def test_all_of_it_on_a_terminal_is_one_line(
     assert folder.run("build", "all").stdout.splitlines() == [path]
     evaluation.remember(site, ["top"], {"top": path})
     assert folder.on_a_terminal("build", "top").splitlines() == [path, "nothing to do"]
+
+
+SITE = """\
+sources: .
+hosts:
+  head1: {address: 10.0.0.1}
+  head2: {address: 10.0.0.2}
+"""
+CLUSTER = "cluster:\n  phases: {storage: {volume: data}}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        (SITE + CLUSTER, SITE + CLUSTER, True),
+        (SITE + CLUSTER, SITE + CLUSTER.replace("{storage", "\n    {storage"), True),
+        (SITE + CLUSTER, SITE, False),
+        (SITE, SITE + "cluster:\n", False),
+        (SITE + CLUSTER, SITE + CLUSTER.replace("data", "other"), False),
+        (SITE + CLUSTER, SITE + CLUSTER + "  name: hpc\n", False),
+        (SITE + CLUSTER, "site: hpc\n" + SITE + CLUSTER, False),
+        (SITE + CLUSTER, SITE + CLUSTER + "  hosts: head1\n", False),
+        (SITE + CLUSTER, SITE + CLUSTER + "  addresses: {head1: 10.0.0.3}\n", False),
+        (SITE + CLUSTER, SITE.replace("10.0.0.2", "10.0.0.9") + CLUSTER, False),
+        (SITE + CLUSTER, SITE.replace("10.0.0.2", "10.0.0.2, priority: 3") + CLUSTER, False),
+        (SITE + CLUSTER, SITE + "groups: {heads: head1}\n" + CLUSTER, False),
+        # Where there is no cluster, hosts decide nothing that is built.
+        (SITE, SITE.replace("10.0.0.2", "10.0.0.9"), True),
+    ],
+)
+def test_another_cluster_is_another_evaluation(
+    folder: Folder, before: str, after: str, *, same: bool
+) -> None:
+    config = folder.root / "sealift.yaml"
+    config.write_text(before)
+    with Location(config=config).open() as site:
+        top = add(site, "top")
+        site.store.add_root("top", top)
+        evaluation.remember(site, [], {"top": str(site.store.real(top))})
+        assert evaluation.recall(site, []) is not None
+    config.write_text(after)
+    with Location(config=config).open() as site:
+        assert (evaluation.recall(site, []) is not None) is same

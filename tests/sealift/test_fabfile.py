@@ -12,6 +12,7 @@ from sealift import fabfile
 from sealift.cli import COMMANDS
 from sealift.commands.deploy import deploy
 from sealift.commands.head import logs, restart
+from sealift.commands.phase import phase
 
 FAB = str(Path(sys.executable).with_name("fab"))
 PACKAGE = Path(fabfile.__file__).parent
@@ -19,7 +20,9 @@ PACKAGE = Path(fabfile.__file__).parent
 
 def test_every_task_is_a_command() -> None:
     assert set(fabfile.COMMANDS) <= set(COMMANDS)
-    assert set(fabfile.namespace.task_names) == set(fabfile.COMMANDS)
+    ours = {f"phase.{name}" for name in fabfile.PHASE}
+    assert set(fabfile.namespace.task_names) == {*fabfile.COMMANDS, *ours}
+    assert set(fabfile.PHASE) == set(phase.commands)
 
 
 def test_what_is_said_becomes_the_command_line() -> None:
@@ -31,6 +34,12 @@ def test_what_is_said_becomes_the_command_line() -> None:
 def test_services_are_one_argument_with_commas() -> None:
     assert fabfile.words(restart, {"names": "api,web"}) == ["--", "api", "web"]
     assert fabfile.words(logs, {"name": "api", "lines": 3}) == ["--lines=3", "--", "api"]
+
+
+def test_phases_are_said_as_on_the_command_line() -> None:
+    said = {"phases": "1,3", "from_": "2", "skip": "3,slurm", "dry_run": True}
+    found = fabfile.words(phase.commands["run"], said)
+    assert found == ["--from=2", "--skip=3", "--skip=slurm", "--dry-run", "--", "1,3"]
 
 
 def test_what_begins_with_a_dash_is_no_option() -> None:
@@ -55,6 +64,8 @@ def test_a_site_has_the_tasks_by_one_line_of_its_own(tmp_path: Path, below: str)
 
     listed = fab("-l")
     assert all(f"  {name} " in listed.stdout for name in fabfile.COMMANDS), listed.stderr
+    assert "  phase.run " in listed.stdout
+    assert "--from" in fab("-h", "phase.run").stdout
     done = fab("deploy", "--host", "head[7-9]", "--yes")
     assert done.returncode == 2, done.stderr
     assert "there are no hosts head[7-9]" in done.stderr

@@ -109,3 +109,18 @@ def test_a_head_without_a_pinned_key_stops_sealing_and_is_sent_nothing(
     assert sent(settings) == {"head1": {"DB"}}
     with pytest.raises(NoRecipientError, match="head2"):
         put(settings, "DB")
+
+
+def test_a_host_of_the_cluster_reads_what_its_phases_need(
+    settings: Settings, keys: dict[str, Pair]
+) -> None:
+    """Also one on which no service runs."""
+    (settings.root / "sealift.yaml").write_text(f"{SITE}cluster: {{hosts: 'head1,node1'}}\n")
+    with (settings.root / "known_hosts").open("a") as pins:
+        pins.write(f"10.9.8.3 {keys['anew'].public}\n")
+    again = load_settings(file=settings.file)
+    assert set(keyring.recipients(again).hosts) == {"head1", "head2", "node1"}
+    put(again, "MUNGE_KEY")
+    wants = {"node1": ("MUNGE_KEY", "LACKING"), "head2": ()}
+    found = keyring.sealed_names(again, wants)
+    assert {name: set(of) for name, of in found.items()} == {"node1": {"MUNGE_KEY"}, "head2": set()}

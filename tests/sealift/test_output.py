@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,3 +110,35 @@ class TestFile:
             write_file(tmp_path / "gone" / "out", "1")
         assert caught.value.where == str(tmp_path / "gone" / "out")
         assert caught.value.exit_code == 2
+
+
+THREADS = """
+import sys
+import threading
+from sealift import output
+
+sys.setswitchinterval(1e-6)
+output.guard()
+
+def write(number):
+    for line in range(2000):
+        sys.stdout.write(f"{number} {line} {'x' * (line % 397)}\\n")
+        if line % 50 == 0:
+            sys.stdout.flush()
+
+threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+"""
+
+
+def test_lines_of_several_threads_are_whole() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS], stdout=subprocess.PIPE, timeout=60, check=True
+    )
+    wanted = [
+        f"{number} {line} {'x' * (line % 397)}" for number in range(8) for line in range(2000)
+    ]
+    assert sorted(done.stdout.decode().splitlines()) == sorted(wanted)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy import seal
+from sealift.site import Location
 from tests.deploy.age_keys import Pair, age_key, ssh_key
 
 if TYPE_CHECKING:
@@ -246,3 +247,29 @@ def test_a_recovery_key_is_a_public_key(bench: Bench, key: str) -> None:
     (bench.folder / "sealift.yaml").write_text(f"{text}recovery: ['{key}']\n")
     done = bench.run("list", code=2)
     assert "this is no public key" in done.stderr
+
+
+def test_what_phases_need_is_listed_and_made(bench: Bench) -> None:
+    bench.site("head1")
+    place = "/opt/sealift/store/00000000000000000000000000000000-phase-slurm-head1"
+    slurm = {
+        "number": 4,
+        "hosts": {"head1": place},
+        "secrets": {"MUNGE_KEY": "bytes", "DB_PASSWORD": "password"},
+    }
+    said = {"format": 1, "services": {}, "frontends": {}, "phases": {"slurm": slurm}}
+    with Location(config=bench.folder / "sealift.yaml").open() as site:
+        with site.store.session(), site.store.temporary() as folder:
+            (folder / "tree").mkdir()
+            (folder / "tree" / "release.json").write_text(json.dumps(said))
+            release = site.store.add(folder / "tree", "release").path
+        site.store.add_root("release", release)
+    listed = [json.loads(line) for line in bench.run("list", "--json").stdout.splitlines()]
+    assert [(row["name"], row["used_by"]) for row in listed] == [
+        ("DB_PASSWORD", ["phase slurm"]),
+        ("MUNGE_KEY", ["phase slurm"]),
+    ]
+    bench.run("generate", "--all")
+    assert len(bench.read("MUNGE_KEY")) == 1024
+    assert bench.read("DB_PASSWORD").isascii()
+    assert "nothing is missing" in bench.run("generate", "--all").stderr

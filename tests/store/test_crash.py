@@ -190,7 +190,7 @@ def _race(place: Path, *, sessions: bool) -> list[int]:
 
     def build(opened: LocalStore) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        for number in range(12):
+        for number in range(6):
             with opened.session() if sessions else nullcontext():
                 path = added(opened, b"%d %d" % (os.getpid(), number), "one").path
                 end = time.monotonic() + (0.03 if sessions else 10)
