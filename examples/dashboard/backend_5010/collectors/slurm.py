@@ -7,6 +7,9 @@ import subprocess
 import time
 
 ABSENT = "Slurm is not installed on this head"
+SHOWN = 200
+YEAR = 365 * 24 * 60
+"""Minutes that Slurm gives to a job that has no limit, once it runs."""
 
 
 def _ask(command):
@@ -41,18 +44,40 @@ def _clock(seconds):
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
+def _elapsed(job, now):
+    """Seconds that a job has run; Slurm tells when one that runs will have to end."""
+    start, end = _number(job.get("start_time")), _number(job.get("end_time"))
+    if not 0 < start <= now:
+        return 0
+    return max(0, (end if 0 < end <= now else now) - start)
+
+
 def _job(job, now):
-    start = _number(job.get("start_time"))
+    limit = _number(job.get("time_limit"))
+    reason = _word(job.get("state_reason"))
+    state = _word(job.get("job_state"))
+    task = job.get("array_task_id")
+    array = _number(job.get("array_job_id"))
+    tasks = job.get("array_task_string") or ("" if task is None else _number(task))
     return {
         "id": job.get("job_id"),
+        "label": f"{array}_{tasks}" if array else str(job.get("job_id")),
         "name": job.get("name"),
         "user": job.get("user_name"),
-        "state": _word(job.get("job_state")),
+        "state": state,
+        "reason": reason if state == "PENDING" and reason != "None" else "",
         "partition": job.get("partition"),
         "nodes": job.get("nodes") or str(_number(job.get("node_count"))),
-        "elapsed": _clock(max(0, now - start)) if 0 < start <= now else "0:00:00",
-        "limit": _clock(60 * _number(job.get("time_limit"))),
+        "elapsed": _clock(_elapsed(job, now)),
+        "limit": _clock(60 * limit) if 0 < limit < YEAR else "none",
     }
+
+
+def _place(job):
+    """What runs comes first, then what waits, then what ended, the newest first."""
+    states = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "PENDING")
+    state = job["state"]
+    return states.index(state) if state in states else len(states), -job["id"]
 
 
 def _node(node):
@@ -86,7 +111,8 @@ def jobs():
     if answer is None:
         return {"source": "none", "message": message, "jobs": []}
     now = time.time()
-    return {"source": "slurm", "message": "", "jobs": [_job(j, now) for j in answer["jobs"]]}
+    found = sorted((_job(j, now) for j in answer["jobs"]), key=_place)
+    return {"source": "slurm", "message": "", "jobs": found[:SHOWN]}
 
 
 def nodes():

@@ -8,9 +8,11 @@ export interface JobList {
 
 interface Job {
   id: number;
+  label: string;
   name: string;
   user: string;
   state: string;
+  reason: string;
   partition: string;
   nodes: string;
   elapsed: string;
@@ -18,7 +20,7 @@ interface Job {
 }
 
 const TONES: Record<string, string> = {
-  RUNNING: "busy", COMPLETING: "busy", PENDING: "wait", SUSPENDED: "wait", COMPLETED: "good",
+  RUNNING: "busy", COMPLETING: "busy", CONFIGURING: "busy", PENDING: "wait", SUSPENDED: "wait", COMPLETED: "good",
 };
 
 export function Jobs({ list: { source, message, jobs } }: { list: JobList }) {
@@ -35,10 +37,12 @@ export function Jobs({ list: { source, message, jobs } }: { list: JobList }) {
         <tbody>
           {jobs.map((job) => (
             <tr key={job.id}>
-              <td>{job.id}</td>
+              <td>{job.label}</td>
               <td>{job.name}</td>
               <td>{job.user}</td>
-              <td><span className={`state ${TONES[job.state] ?? "bad"}`}>{job.state.toLowerCase()}</span></td>
+              <td>
+                <span className={`state ${TONES[job.state] ?? "bad"}`} title={job.reason}>{job.state.toLowerCase()}</span>
+              </td>
               <td>{job.partition}</td>
               <td>{job.nodes}</td>
               <td>{job.elapsed}</td>
