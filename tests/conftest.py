@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.lab.fixtures",)
 
 _LONGEST_FIRST = (
+    "tests/e2e/test_phases.py",
+    "tests/faults/test_phases.py",
+    "tests/phases/",
     "tests/faults/",
     "tests/deploy/test_systemd_head.py",
     "tests/e2e/test_heads.py",

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.e2e.browser import ready, text
 from tests.e2e.platform import FRONTENDS, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from selenium.webdriver import Chrome
 
 pytestmark = [pytest.mark.browser, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--window-size=1440,900",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromedriver is missing: apt-get install chromium chromium-driver")
-        pytest.skip("chromedriver is missing: apt-get install chromium chromium-driver")
-    options = ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
-def ready(browser: Chrome, url: str) -> None:
-    browser.get(url)
-    WebDriverWait(browser, 20).until(
-        lambda b: b.find_element(By.TAG_NAME, "body").get_attribute("data-ready") == "true"
-    )
-
-
-def text(browser: Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "body").text
 
 
 @pytest.mark.parametrize(("name", "route"), FRONTENDS.items())

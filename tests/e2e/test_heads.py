@@ -6,22 +6,20 @@ In the order of an operator's first day; each test leaves the platform running.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
 from benchmarks.heads_load import PAGES, SERVICES, WEBSOCKET
 from benchmarks.load import load
 from benchmarks.outcome import NOTHING, Outcome
+from tests.e2e.browser import ready
 from tests.e2e.platform import BACKENDS, FRONTENDS
-from tests.e2e.test_browser import FLAGS, ready
+from tests.faults.counts import FULL
 from tests.lab.fixtures import require
 from tests.lab.lab import Lab, available
 from tests.lab.network import Outbound
@@ -30,10 +28,12 @@ from tests.lab.platform import HEADS, Site, agent, ask, kept_store, record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from selenium.webdriver import Chrome
+
     from tests.lab.head import LabHead
 
 pytestmark = [pytest.mark.lab, pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-REQUESTS = 50_000
+REQUESTS = 50_000 if FULL else 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +96,14 @@ def test_services_run_as_users_of_their_own(three: Three) -> None:
     assert len({line.split()[0] for line in ours}) >= len(BACKENDS)
 
 
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromedriver is missing: apt-get install chromium chromium-driver")
-        pytest.skip("chromedriver is missing: apt-get install chromium chromium-driver")
-    options = ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    # The certificate is of the site's own making.
-    options.accept_insecure_certs = True
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Chrome(options=options, service=ChromeService(driver))
-    yield browser
-    browser.quit()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize(("name", "route"), FRONTENDS.items())
 def test_a_browser_reaches_every_frontend_through_head1(
-    three: Three, chrome: Chrome, name: str, route: str
+    three: Three, browser: Chrome, name: str, route: str
 ) -> None:
-    ready(chrome, f"https://{three.lab.heads[0].address}{route}")
-    assert chrome.find_element(By.CSS_SELECTOR, f'[data-app="{name}"]').is_displayed()
-    severe = [row for row in chrome.get_log("browser") if row["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    ready(browser, f"https://{three.lab.heads[0].address}{route}")
+    assert browser.find_element(By.CSS_SELECTOR, f'[data-app="{name}"]').is_displayed()
+    severe = [row for row in browser.get_log("browser") if row["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
     assert severe == []
 
 

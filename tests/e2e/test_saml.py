@@ -24,8 +24,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.deploy.synthetic import free_ports
+from tests.e2e.browser import ready
 from tests.e2e.saml import Answer, Visitor, asking, closed, fields, opened, request
-from tests.e2e.test_browser import browser, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from tests.e2e.platform import Platform
 
 pytestmark = [pytest.mark.network, pytest.mark.sandbox, pytest.mark.slow]
-__all__ = ["browser"]
-
 ASSERTION = re.compile(r"<saml:Assertion .*?</saml:Assertion>", re.DOTALL)
 SIGNATURE = re.compile(r"<Signature .*?</Signature>", re.DOTALL)
 
@@ -575,7 +573,8 @@ def test_the_key_is_nowhere_but_among_the_secrets(running: Platform, package: Pa
     portal = running.services()["auth_portal_4430"]
     environ = Path(f"/proc/{portal['pid']}/environ").read_text()
     folder = Path(re.findall(r"CREDENTIALS_DIRECTORY=([^\0]+)", environ)[0])
-    assert {file.name for file in folder.iterdir()} == {"JWT_SECRET_KEY", "SAML_IDP_CERT"}
+    own = {"JWT_SECRET_KEY", "REDIS_PASSWORD", "SAML_IDP_CERT"}
+    assert {file.name for file in folder.iterdir()} == own
 
 
 def logs(platform: Platform) -> list[Path]:

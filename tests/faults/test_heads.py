@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.counts import LIVES
 from tests.faults.whole import NotWholeError, current, look
 from tests.lab.operator import operator
 from tests.lab.platform import HEADS, STATE
@@ -191,7 +192,7 @@ def ill(heads: tuple[LabHead, ...], seconds: str) -> Iterator[None]:
             head.run("rm", "-f", ILL)
 
 
-@pytest.mark.parametrize("seconds", ["0", "0.8"])
+@pytest.mark.parametrize("seconds", LIVES)
 def test_a_service_that_is_healthy_and_then_dies_takes_all_heads_back(
     bench: Bench, seconds: str
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.bench import DEADLINE, Bench, on_each, shares
-from tests.faults.counts import LINK_CUTS
+from tests.faults.counts import LINK_CUTS, UNCONFIRMED
 from tests.lab.operator import operator
 from tests.lab.platform import HEADS
 
@@ -69,7 +69,7 @@ def test_cut_at_random_moments_of_a_push(bench: Bench) -> None:
         bench.put(bench.old)
 
 
-@pytest.mark.parametrize("kind", ["switched", "healthy"])
+@pytest.mark.parametrize("kind", UNCONFIRMED)
 def test_a_head_that_nobody_confirms_goes_back_by_itself(bench: Bench, kind: str) -> None:
     """The operator is cut off from one head between its switch and the last word."""
     bench.put(bench.old)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.lab import claims
+from tests.lab.cluster import prepared_root
 from tests.lab.head import LabHead
 from tests.lab.lab import Lab, available
 from tests.lab.shell import LabError
@@ -42,7 +43,8 @@ def main(arguments: list[str]) -> int:
 
 def up(options: argparse.Namespace) -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="sealift-lab-", dir="/var/tmp"))
-    lab = Lab(options.size, folder=folder, tools=options.tools, kept=True)
+    lower = prepared_root() if options.cluster else None
+    lab = Lab(options.size, folder=folder, tools=options.tools, kept=True, lower=lower)
     started = time.monotonic()
     lab.up()
     _say(f"lab {_number(lab)}: {lab.size} heads in {time.monotonic() - started:.1f} s")
@@ -106,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("size", type=int, nargs="?", default=3)
     one.add_argument("--folder", type=Path, help="where keys, logs and disks lie")
     one.add_argument("--tools", action="store_true", help="heads with rsync, nix and the like")
+    one.add_argument(
+        "--cluster", action="store_true", help="heads with what phases install, not configured"
+    )
     one.set_defaults(do=up)
     for name, do in (("down", down), ("status", status), ("packets", packets)):
         verbs.add_parser(name).set_defaults(do=do)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.lab.cluster import Cluster, cluster_on
 from tests.lab.lab import Lab, available
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 
@@ -26,6 +27,19 @@ class MakeLab(Protocol):
     """Boots a lab that ends by itself."""
 
     def __call__(self, size: int = 3, *, tools: bool = False, disk_size: int = 8 << 30) -> Lab: ...
+
+
+class MakeCluster(Protocol):
+    """Boots heads that are to become a cluster, and ends by itself."""
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Mapping[str, object]] | None = None,
+        *,
+        example: Collection[str] = (),
+        bare: bool = False,
+        size: int = 3,
+    ) -> Cluster: ...
 
 
 @pytest.fixture
@@ -49,6 +63,26 @@ def labs(folders: pytest.TempPathFactory) -> Iterator[MakeLab]:
         def make(size: int = 3, *, tools: bool = False, disk_size: int = 8 << 30) -> Lab:
             folder: Path = folders.mktemp("lab")
             return stack.enter_context(Lab(size, folder=folder, tools=tools, disk_size=disk_size))
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeCluster]:
+    """Hand out a factory of clusters to be, that live as long as a module."""
+    require(available())
+    with ExitStack() as stack:
+
+        def make(
+            parameters: Mapping[str, Mapping[str, object]] | None = None,
+            *,
+            example: Collection[str] = (),
+            bare: bool = False,
+            size: int = 3,
+        ) -> Cluster:
+            folder: Path = tmp_path_factory.mktemp("cluster")
+            kind = cluster_on(folder, parameters, example=example, bare=bare, size=size)
+            return stack.enter_context(kind)
 
         yield make
 

@@ -129,6 +129,15 @@ class LabHead:
             time.sleep(0.02)
         return self._put_away()
 
+    def wipe(self) -> None:
+        """Throw the disk of a head away that is off: it starts as it came from its installer.
+
+        Raises:
+            LabError: if it is on.
+        """
+        self._check_off()
+        self.image.unlink(missing_ok=True)
+
     def reboot(self) -> None:
         """Switch the head off and on as an administrator does, and wait until it is back."""
         self.stop()
@@ -207,6 +216,10 @@ class LabHead:
     def packets(self) -> network.Outbound:
         """Tell what the head sent to anywhere but the lab's net since it was started."""
         return network.packets(self.names, self.index)
+
+    def _check_off(self) -> None:
+        if cgroups.processes(self._cgroup) or disk.mounts_below(self._at):
+            raise LabError(f"{self.name} is on")
 
     @property
     def _at(self) -> Path:

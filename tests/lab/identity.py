@@ -1,5 +1,7 @@
 """What tells a head from its neighbours: name, address, machine id, keys it has and admits.
 
+Beside it the devices that a machine on iron has and a container has not.
+
 It is written to the head's own disk before the first boot, so the root that heads share stays as
 it was made.
 """
@@ -27,6 +29,8 @@ Gateway={transfer}
 LinkLocalAddressing=no
 IPv6AcceptRA=no
 """
+# GlusterFS mounts by it. A node of the head's own: a bind would let the head change this machine's.
+DEVICES = "c /dev/fuse 0666 - - - 10:229\n"
 
 
 def settle(root: Path, names: Names, head: int, neighbours: int) -> None:
@@ -52,6 +56,7 @@ def files(names: Names, head: int, neighbours: int) -> dict[str, str]:
         "etc/machine-id": f"{uuid.uuid4().hex}\n",
         "etc/resolv.conf": f"nameserver {names.transfer}\n",
         "etc/systemd/network/10-host0.network": network,
+        "etc/tmpfiles.d/devices.conf": DEVICES,
     }
 
 

@@ -29,7 +29,8 @@ class Lab:
     """N heads with their keys; all of it is gone when the context is left.
 
     `folder` holds keys, logs and disks. With `kept` the lab outlives its owner and ends with
-    `end`. `disk_size` is in bytes, of which a head takes what it writes.
+    `end`. `disk_size` is in bytes, of which a head takes what it writes. `lower` is
+    the root that heads share, if it is to be another than the usual.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Lab:
         tools: bool = False,
         kept: bool = False,
         disk_size: int = 8 << 30,
+        lower: Path | None = None,
     ) -> None:
         if not 1 <= size <= MOST_HEADS:
             raise LabError(f"a lab has 1 to {MOST_HEADS} heads, not {size}")
@@ -51,6 +53,7 @@ class Lab:
         self.heads: tuple[LabHead, ...] = ()
         self.names: Names | None = None
         self._tools, self._kept, self._disk_size = tools, kept, disk_size
+        self._lower = lower
         self._lock: IO[str] | None = None
 
     @classmethod
@@ -81,7 +84,7 @@ class Lab:
         Raises:
             LabError: if one does not; what there is of the lab is gone then.
         """
-        lower = root(tools=self._tools)
+        lower = self._lower or root(tools=self._tools)
         self.folder.mkdir(parents=True, exist_ok=True)
         record = claims.Record(self.folder, self.size, lower, self._kept)
         names, self._lock = claims.claim(record)

@@ -35,8 +35,10 @@ SMALL = Path(__file__).with_name("small")
 EXAMPLE = REPOSITORY / "examples" / "dashboard"
 CODE = ("store", "builders", "deploy", "sealift", "pyproject.toml", "README.md", "LICENSE")
 """What sealift is made of. A site has a copy, so that nobody edits it during a test."""
-FOREIGN = ("backends", "frontends", "packages")
+FOREIGN = ("backends", "frontends")
 """Recipes of the example platform that the small one does without."""
+OF_CLUSTERS = ("packages", "phases")
+"""Recipes of what makes heads a cluster."""
 PATIENCE = 900.0
 """Seconds that a command may take."""
 HEADS = "head[1-3]"
@@ -58,6 +60,14 @@ class Site:
     @classmethod
     def small(cls, root: Path, store_dir: Path) -> Site:
         """Lay out the site of the small platform."""
+        site = cls.cluster(root, store_dir)
+        for name in OF_CLUSTERS:
+            shutil.rmtree(site.recipes / name, ignore_errors=True)
+        return site
+
+    @classmethod
+    def cluster(cls, root: Path, store_dir: Path) -> Site:
+        """Lay out the site of the small platform on heads that are to be a cluster."""
         site = cls._make(root, store_dir, SMALL / "sources")
         for name in FOREIGN:
             shutil.rmtree(site.recipes / name)
@@ -68,6 +78,13 @@ class Site:
     def whole(cls, root: Path, store_dir: Path) -> Site:
         """Lay out the site of the example platform."""
         return cls._make(root, store_dir, EXAMPLE)
+
+    def borrow(self, *names: str) -> None:
+        """Take services and frontends of the example platform besides."""
+        for name in names:
+            (recipe,) = (REPOSITORY / "recipes").glob(f"*/{name}.yaml")
+            shutil.copy(recipe, self.recipes / recipe.parent.name)
+            shutil.copytree(EXAMPLE / name, self.source(name))
 
     @classmethod
     def _make(cls, root: Path, store_dir: Path, sources: Path) -> Site:
@@ -168,9 +185,9 @@ class Site:
         return done
 
     def build(self) -> str:
-        """Build all that the release needs; give the release's store path."""
-        self.sealift("build", "release")
-        return self.sealift("path-info", "release").out.strip()
+        """Build all that the release needs; give its store path, whatever others build there."""
+        done = self.sealift("build", "release", "--json")
+        return str(json.loads(done.out.splitlines()[-1])["outputs"]["release"])
 
     def prepare(self, lab: Lab, **more: object) -> None:
         """Join a lab's heads and make the secrets that the newest release needs."""

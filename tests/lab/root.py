@@ -53,7 +53,7 @@ def root(*, tools: bool = False) -> Path:
     """Hand back the root, made if it is not there or if its recipe is another."""
     packages = (*PACKAGES, *TOOLS) if tools else PACKAGES
     final = cache() / f"root-{digest(packages)}"
-    with _alone(cache()):
+    with alone(cache()):
         if not final.is_dir():
             _make(packages, final)
     return final
@@ -116,7 +116,8 @@ def _link(target: str, link: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Make something in the cache while nobody else does."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

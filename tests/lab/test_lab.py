@@ -288,6 +288,24 @@ def test_root_in_a_head_cannot_stop_the_counting(head: LabHead) -> None:
     assert head.packets().packets > before
 
 
+def test_a_head_with_a_wiped_disk_is_as_it_came(make_lab: MakeLab) -> None:
+    (head,) = make_lab(1).heads
+    head.run("sh", "-c", "echo kept > /root/told && sync -f /root/told")
+    with pytest.raises(LabError, match="head1 is on"):
+        head.wipe()
+    head.power_cut()
+    head.wipe()
+    head.start()
+    head.wait_ssh()
+    assert head.run("test", "-e", "/root/told", check=False).returncode
+    assert words(head.ssh("hostname")) == "head1"
+
+
+def test_a_head_can_open_what_file_systems_of_programs_are_mounted_by(head: LabHead) -> None:
+    assert words(head.run("stat", "--format=%t:%T %a", "/dev/fuse")) == "a:e5 666"
+    head.run("sh", "-c", "exec 3<>/dev/fuse")
+
+
 def test_a_disk_has_the_size_that_was_asked_for(make_lab: MakeLab) -> None:
     (head,) = make_lab(1, disk_size=64 << 20).heads
     done = head.run("dd", "if=/dev/zero", "of=/root/full", "bs=1M", "count=100", check=False)
