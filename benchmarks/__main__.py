@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import build, complete, gap, heads
+from benchmarks import build, complete, gap, heads, phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ GROUPS: dict[str, Callable[[], Iterator[Figure]]] = {
     "complete": complete.figures,
     "heads": heads.figures,
     "gap": gap.figures,
+    "phases": phases.figures,
 }
 WIDTH = 150
 """Columns of the table where no terminal says how wide it is."""

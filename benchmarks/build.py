@@ -287,7 +287,8 @@ def _service(site: Site, path: Path) -> tuple[list[str], dict[str, str]]:
 
 def _answered(argv: Sequence[str | Path], cwd: Path, url: str, extra: Mapping[str, str]) -> float:
     """Start a service, wait for its first healthy answer, stop it; seconds to the answer."""
-    env = {**os.environ, **extra, "JWT_SECRET_KEY": "0" * 64}
+    secrets = dict.fromkeys(("JWT_SECRET_KEY", "REDIS_PASSWORD"), "0" * 64)
+    env = {**os.environ, **extra, **secrets}
     start = time.perf_counter()
     with _running([str(word) for word in argv], cwd, env) as process:
         while True:
