@@ -10,9 +10,9 @@ help:
 	@echo 'make demo        build the example platform, run it on this machine, print its address'
 	@echo 'make demo-stop   stop it'
 	@echo 'make test        the whole test suite'
-	@echo 'make faults      every fault on heads as often as is promised: an hour and more'
+	@echo 'make faults      every fault on heads as often as is promised, and all of phases: several hours'
 	@echo 'make lint        ruff, mypy --strict, import contracts'
-	@echo 'make bench       figures against named peers (GROUP=build, complete, heads or gap)'
+	@echo 'make bench       figures against named peers (GROUP=build, complete, heads, gap or phases)'
 	@echo 'make setup       the environment in $(VENV), nothing else'
 
 setup: $(VENV)/ready
@@ -36,8 +36,10 @@ test: setup
 	$(VENV)/bin/python -m pytest $(TESTS_AT_ONCE)
 
 faults: setup
-	@.ci/packages openssh-client systemd-container mmdebstrap iproute2 nftables bubblewrap
-	SEALIFT_FAULTS=full $(VENV)/bin/python -m pytest tests/faults
+	@.ci/packages openssh-client systemd-container mmdebstrap iproute2 nftables bubblewrap \
+		chromium chromium-driver
+	SEALIFT_FAULTS=full $(VENV)/bin/python -m pytest \
+		tests/faults tests/phases tests/e2e/test_phases.py tests/deploy/install
 
 lint: setup
 	$(VENV)/bin/ruff check .
