@@ -31,7 +31,7 @@ demo-stop: setup
 	$(SEALIFT) stop
 
 test: setup
-	@.ci/packages git gpg gpgv debian-archive-keyring openssh-client openssh-server nix-bin \
+	@.ci/packages age git gpg gpgv debian-archive-keyring openssh-client openssh-server nix-bin \
 		chromium chromium-driver sudo systemd systemd-container mmdebstrap iproute2 nftables wrk
 	$(VENV)/bin/python -m pytest $(TESTS_AT_ONCE)
 
